@@ -1,0 +1,7 @@
+"""Losses of MagnifierNet, and how they join the losses of torchreid's engine."""
+
+from .attach import attach_loss, scale_gradient
+from .part_segmentation import PartSegmentationLoss
+from .semantic_diversity import SemanticDiversityLoss
+
+__all__ = ["PartSegmentationLoss", "SemanticDiversityLoss", "attach_loss", "scale_gradient"]

@@ -1,0 +1,53 @@
+"""Part segmentation loss: cross-entropy in which every body part weighs the same."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PartSegmentationLoss(nn.Module):
+    """Class-size-normalised cross-entropy, the mask loss of Eq. 4.
+
+    The cross-entropy is averaged over the pixels of each part first and then over the parts that
+    occur in the batch, so that a foot counts as much as the background.
+
+    Source: MagnifierNet paper, section 3.1 and Eq. 4 (the loss itself is EANet's, which the
+    released code uses).
+
+    Half-precision logits are computed in float32.
+
+    Raises:
+        ValueError: if logits are not ``(N, K, H, W)`` or labels not integers ``(N, H, W)``, or a
+            label lies outside ``0..K-1`` (looked up on the CPU only: there it costs no
+            synchronisation with a device).
+    """
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits ``(N, K, H, W)`` and integer labels ``(N, H, W)`` -> non-negative scalar."""
+        if logits.dim() != 4 or labels.shape != (logits.shape[0], *logits.shape[2:]):
+            raise ValueError(
+                "PartSegmentationLoss: expected logits (N, K, H, W) and labels (N, H, W) of the "
+                f"same N, H and W, got {tuple(logits.shape)} and {tuple(labels.shape)}."
+            )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(
+                f"PartSegmentationLoss: expected integer labels, got {labels.dtype}; "
+                "convert them with .long()."
+            )
+        num_parts = logits.shape[1]
+        labels = labels.long()
+        if labels.device.type == "cpu" and labels.numel():
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= num_parts:
+                raise ValueError(
+                    f"PartSegmentationLoss: expected labels in 0..{num_parts - 1}, "
+                    f"got values from {low} to {high}."
+                )
+        with torch.autocast(logits.device.type, enabled=False):
+            if logits.dtype in (torch.float16, torch.bfloat16):
+                logits = logits.float()
+            pixel_loss = F.cross_entropy(logits, labels, reduction="none").flatten()
+            part = labels.flatten()
+            sums = pixel_loss.new_zeros(num_parts).index_add(0, part, pixel_loss)
+            sizes = pixel_loss.new_zeros(num_parts).index_add(0, part, torch.ones_like(pixel_loss))
+            return (sums / sizes.clamp_min(1)).sum() / (sizes > 0).sum()

@@ -1,0 +1,59 @@
+"""Semantic Diversity (SD) loss: body regions of one image should not describe the same thing."""
+
+import torch
+from torch import Tensor, nn
+
+
+def mean_pairwise_cosine(features: Tensor, eps: float = 1e-6) -> Tensor:
+    """Mean cosine similarity over all pairs of regions ``i < j`` and all images (Eq. 3).
+
+    A region that is absent from an image has a zero feature; its cosines are zero, with a zero
+    gradient, never NaN.
+
+    Args:
+        features: pooled region features, ``(N, K, C)`` with ``K >= 2``.
+        eps: smallest denominator, the epsilon of Eq. 3.
+
+    Returns:
+        Scalar in [-1, 1].
+    """
+    gram = features @ features.transpose(1, 2)
+    norms = torch.linalg.vector_norm(features, dim=2)
+    cosines = gram / (norms.unsqueeze(2) * norms.unsqueeze(1)).clamp_min(eps)
+    num_regions = features.shape[1]
+    first, second = torch.triu_indices(num_regions, num_regions, 1, device=features.device)
+    return cosines[:, first, second].mean()
+
+
+class SemanticDiversityLoss(nn.Module):
+    """Mean pairwise cosine similarity of the region features of each image.
+
+    Source: MagnifierNet paper, section 3.4, Eq. 3, over the pairs ``i < j``: a pair of a region
+    with itself is constant 1 and has no gradient.
+
+    Half-precision input is computed in float32.
+
+    Args:
+        eps: smallest denominator of a cosine. Default 1e-6.
+
+    Raises:
+        ValueError: if the features are not ``(N, K, C)`` with at least two regions, or N is 0.
+    """
+
+    def __init__(self, eps: float = 1e-6) -> None:
+        super().__init__()
+        if not eps > 0:
+            raise ValueError(f"SemanticDiversityLoss: eps must be positive, got {eps}.")
+        self.eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(N, K, C)`` region features -> scalar loss in [-1, 1]."""
+        if features.dim() != 3 or features.shape[0] == 0 or features.shape[1] < 2:
+            raise ValueError(
+                "SemanticDiversityLoss: expected region features of shape (N, K, C) with N >= 1 "
+                f"and K >= 2, got {tuple(features.shape)}."
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            if features.dtype in (torch.float16, torch.bfloat16):
+                features = features.float()
+            return mean_pairwise_cosine(features, self.eps)

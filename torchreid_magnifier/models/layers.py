@@ -1,0 +1,50 @@
+"""Small layers that several branches share."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
+
+
+class BNNeck(nn.BatchNorm1d):
+    """Batch normalisation without a shift, between an embedding and its classifier.
+
+    The triplet loss takes the features before it, cross-entropy and retrieval those after it
+    (Luo et al., "Bag of Tricks", 2019, which the paper follows in section 3.3). There is no bias
+    *parameter*: torchreid's engine makes every parameter trainable in each epoch, so that a frozen
+    bias would thaw.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.register_parameter("bias", None)
+
+    def reset_parameters(self) -> None:
+        """Scale 1; there is no shift to reset."""
+        self.reset_running_stats()
+        nn.init.ones_(self.weight)
+
+
+def bottleneck(channels: int) -> Bottleneck:
+    """A residual bottleneck of ``channels`` in and out, initialised as in ResNet."""
+    block = Bottleneck(channels, channels // Bottleneck.expansion)
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return block
+
+
+def classifier(channels: int, num_classes: int) -> nn.Linear:
+    """The identity classifier after a BNNeck: no bias, small random weights (Luo et al.)."""
+    layer = nn.Linear(channels, num_classes, bias=False)
+    nn.init.normal_(layer.weight, std=0.001)
+    return layer
+
+
+def global_max_pool(features: Tensor) -> Tensor:
+    """``(N, C, h, w)`` -> ``(N, C)``."""
+    return F.adaptive_max_pool2d(features, 1).flatten(1)
+
+
+def global_average_pool(features: Tensor) -> Tensor:
+    """``(N, C, h, w)`` -> ``(N, C)``."""
+    return F.adaptive_avg_pool2d(features, 1).flatten(1)

@@ -1,0 +1,325 @@
+"""MagnifierNet, assembled, and its variants by name.
+
+Lan, Liu et al., "MagnifierNet: Towards Semantic Adversary and Fusion for Person
+Re-identification", BMVC 2020 (first version: "Semantic Regularization and Fusion").
+
+Data flow: image -> trunk -> mask module -> region maps -> branches -> heads. In training the label
+map rides with the image as a fourth channel, and the mask and SD losses join the engine's losses
+at the graph (``losses.attach``).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..losses.attach import attach_loss, scale_gradient
+from ..losses.log import ForwardPass, LossLog
+from ..losses.part_segmentation import PartSegmentationLoss
+from ..losses.semantic_diversity import SemanticDiversityLoss
+from ..metrics import mean_iou
+from ..parts import NUM_PARTS, PARTS
+from .global_branch import GlobalBranch
+from .layers import classifier
+from .mask_module import MaskModule
+from .regions import region_maps, region_shares, shrink_labels
+from .semantic_adversarial import RegionSampler, SemanticAdversarialBranch
+from .semantic_fusion import SemanticFusionBranch
+from .trunk import ResNetTrunk
+
+LOSSES = ("softmax", "triplet", "triplet_sd")
+STRIDE = 16  # of the trunk: the image's height and width must be multiples of it
+
+
+class MagnifierNet(nn.Module):
+    """Global branch, mask module, Semantic Adversarial and Semantic Fusion Branch on one trunk.
+
+    Training takes ``(N, 4, H, W)``: RGB and, as floats, the part labels 0..7 of each pixel; it
+    returns the list of logits (``loss='softmax'``) or the lists of logits and of features before
+    the BNNecks. Their gradients are scaled so that torchreid's *mean* over a list becomes the sum
+    of Eq. 4, and ``mask_weight * L_mask + sd_weight * L_SD`` is attached to them.
+    Evaluation takes ``(N, 3, H, W)`` and returns the embedding ``(N, D)``, all branches
+    concatenated; the regions are those that the mask module predicts.
+
+    Args:
+        num_classes: number of training identities.
+        loss: ``softmax``, ``triplet`` (the paper's first stage) or ``triplet_sd`` (its second).
+        trunk: name of a torchvision ResNet.
+        pretrained: ImageNet weights for the trunk.
+        mask: mask module. The branches below need it.
+        adversarial: Semantic Adversarial Branch.
+        fusion: how the Semantic Fusion Branch fuses regions: ``gru``, ``concat`` (the paper's
+            ablation branch); ``None`` leaves the branch out.
+        sampling: regions that SAB keeps: ``torso`` or ``baseline`` (paper section 3.2).
+        num_kept_regions: how many of the seven regions it keeps, the paper's K-hat.
+        mask_weight: lambda of Eq. 4.
+        sd_weight: gamma of Eq. 4.
+        region_weight: weight of each region's cross-entropy in SFB, times the sigmoid of the
+            region's share of the pixels. The paper gives none; the value is the released code's.
+
+    Attributes:
+        embedding_size: D.
+        loss_log: the model's own loss terms: ``loss_log.last`` of the last batch,
+            ``loss_log.history`` of the epochs so far (``loss_mask``, ``mask_miou``, ``loss_sd``).
+            A line with their means is printed when an epoch ends (``train()`` or ``eval()``).
+        injected_loss_scale: factor of the attached losses, a number or a function that is asked at
+            backward time. With a ``GradScaler`` set it to ``scaler.get_scale``; with gradients
+            accumulated over k batches to ``1 / k``. Stock engines do neither.
+
+    Raises:
+        ValueError: for arguments that do not go together, and in ``forward`` for input of the
+            wrong shape or with wrong labels.
+        RuntimeError: if the ImageNet weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        loss: str = "softmax",
+        *,
+        trunk: str = "resnet50",
+        pretrained: bool = True,
+        mask: bool = True,
+        adversarial: bool = True,
+        fusion: str | None = "gru",
+        sampling: str = "torso",
+        num_kept_regions: int = 4,
+        mask_weight: float = 2.0,
+        sd_weight: float = 2e-3,
+        region_weight: float = 0.0125,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+        if loss not in LOSSES:
+            raise ValueError(f"Unknown loss {loss!r}: MagnifierNet knows {', '.join(LOSSES)}.")
+        if loss == "triplet_sd" and fusion is None:
+            raise ValueError(
+                "loss 'triplet_sd' needs the region features of the Semantic Fusion Branch, which "
+                "this variant does not have: take loss 'triplet', or a variant with the branch."
+            )
+        if (adversarial or fusion) and not mask:
+            raise ValueError("SAB and SFB need the mask module: pass mask=True.")
+        self.loss = loss
+        self.mask_weight = mask_weight
+        self.sd_weight = sd_weight
+        self.region_weight = region_weight
+        self.injected_loss_scale: float | Callable[[], float] = 1.0
+        self.loss_log = LossLog()
+        self._replicas_pass: ForwardPass | None = None
+        sampler = RegionSampler(sampling, num_kept_regions)
+
+        self.trunk = ResNetTrunk(trunk, pretrained)
+        width3, width4 = self.trunk.channels
+        self.global_branch = GlobalBranch(width4)
+        head_widths = {"global": width4}
+        if mask:
+            self.mask_module = MaskModule(width4)
+            self.mask_loss = PartSegmentationLoss()
+        else:
+            self.mask_module = None
+        if adversarial:
+            self.adversarial_branch = SemanticAdversarialBranch(width3)
+            self.sampler = sampler
+            head_widths["adversarial"] = width3
+        else:
+            self.adversarial_branch = None
+        if fusion:
+            self.fusion_branch = SemanticFusionBranch(width3, fusion)
+            self.sd_loss = SemanticDiversityLoss()
+            head_widths["fusion"] = width3
+        else:
+            self.fusion_branch = None
+        self.embedding_size = sum(head_widths.values())
+        if fusion:
+            head_widths |= {f"region_{part}": width3 for part in PARTS}
+        # One child named `classifier`, so that torchreid's `train.open_layers` finds it.
+        self.classifier = nn.ModuleDict(
+            {head: classifier(width, num_classes) for head, width in head_widths.items()}
+        )
+
+    # ------------------------------------------------------------------ inference
+
+    def forward(self, images: Tensor, return_featuremaps: bool = False) -> Any:
+        """See the class; ``return_featuremaps`` gives stage 4 of the trunk, ``(N, C, h, w)``."""
+        rgb, labels = self._split_input(images)
+        if return_featuremaps:
+            return self.trunk(rgb)[1]
+        if self.training:
+            return self._train_forward(rgb, labels)
+        stage3, stage4 = self.trunk(rgb)
+        embeddings = [self.global_branch(stage4)[1]]
+        if self.adversarial_branch is not None:
+            embeddings.append(self.adversarial_branch(stage3)[1])
+        if self.fusion_branch is not None:
+            maps = region_maps(self._predict_labels(stage4), stage3.shape[2:], stage3.dtype)
+            embeddings.append(self.fusion_branch(stage3, maps)[1])
+        return torch.cat(embeddings, 1)
+
+    def predict_masks(self, images: Tensor) -> Tensor:
+        """Part labels that the mask module predicts: ``(N, 3, H, W)`` -> ``(N, H/8, W/8)``, 0..7."""
+        if self.mask_module is None:
+            raise ValueError("This variant has no mask module and predicts no masks.")
+        return self._predict_labels(self.trunk(images)[1])
+
+    def _predict_labels(self, stage4: Tensor) -> Tensor:
+        return self.mask_module(stage4).float().argmax(1)
+
+    # ------------------------------------------------------------------ training
+
+    def _train_forward(self, rgb: Tensor, labels: Tensor | None) -> Any:
+        forward_pass = self._enter_forward_pass(len(rgb))
+        stage3, stage4 = self.trunk(rgb)
+        features, embeddings = {}, {}
+        weights: dict[str, Tensor | float] = {}
+        terms: dict[str, Tensor] = {}
+        attached: list[Tensor] = []
+
+        features["global"], embeddings["global"] = self.global_branch(stage4)
+        if self.mask_module is not None:
+            logits = self.mask_module(stage4)
+            target = shrink_labels(labels, logits.shape[2:])
+            terms["loss_mask"] = self.mask_loss(logits, target)
+            terms["mask_miou"] = mean_iou(logits.detach().argmax(1), target)
+            attached.append(self.mask_weight * terms["loss_mask"])
+            maps = region_maps(target, stage3.shape[2:], stage3.dtype)
+        if self.adversarial_branch is not None:
+            features["adversarial"], embeddings["adversarial"] = self.adversarial_branch(
+                stage3, maps, forward_pass.kept_regions(self.sampler)
+            )
+        if self.fusion_branch is not None:
+            features["fusion"], embeddings["fusion"], regions = self.fusion_branch(stage3, maps)
+            shares = torch.sigmoid(region_shares(target))
+            for part, share, embedding in zip(
+                PARTS, shares, self.fusion_branch.region_embeddings(regions)
+            ):
+                embeddings[f"region_{part}"] = embedding
+                weights[f"region_{part}"] = self.region_weight * share
+            if self.loss == "triplet_sd":
+                terms["loss_sd"] = self.sd_loss(regions)
+                attached.append(self.sd_weight * terms["loss_sd"])
+
+        outputs = [
+            scale_gradient(
+                self.classifier[head](embedding), weights.get(head, 1.0) * len(embeddings)
+            )
+            for head, embedding in embeddings.items()
+        ]
+        heads = [scale_gradient(feature, len(features)) for feature in features.values()]
+        if attached:
+            num_images = len(rgb)
+            carriers = attach_loss(
+                torch.stack(attached).sum(),
+                outputs if self.loss == "softmax" else outputs + heads,
+                scale=lambda: self._loss_scale() * forward_pass.share(num_images),
+            )
+            outputs, heads = carriers[: len(outputs)], carriers[len(outputs) :]
+            forward_pass.record(num_images, terms)
+        return outputs if self.loss == "softmax" else (outputs, heads)
+
+    def _loss_scale(self) -> float:
+        scale = self.injected_loss_scale
+        return scale() if callable(scale) else scale
+
+    def _split_input(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """RGB ``(N, 3, H, W)`` and, where training needs them, labels ``(N, H, W)``, checked."""
+        needs_labels = self.training and self.mask_module is not None
+        channels = images.shape[1] if images.dim() == 4 else None
+        allowed = (4,) if needs_labels else (3, 4) if self.training else (3,)
+        if channels not in allowed:
+            raise ValueError(_input_error(tuple(images.shape), needs_labels, self.training))
+        height, width = images.shape[2:]
+        if height % STRIDE or width % STRIDE or not height or not width:
+            raise ValueError(
+                f"MagnifierNet needs a height and width divisible by {STRIDE}, got "
+                f"{height}x{width}: set data.height and data.width (the paper takes 384 and 192)."
+            )
+        if not needs_labels:
+            return images[:, :3], None
+        labels = images[:, 3]
+        # On a device the check waits for it at every step: the first epoch stands for all (the
+        # datasets check every mask file before training anyway).
+        if labels.device.type == "cpu" or not self.loss_log.history:
+            low, high = labels.min().item(), labels.max().item()
+            if not (low >= 0 and high < NUM_PARTS and bool((labels == labels.round()).all())):
+                raise ValueError(
+                    "The fourth channel of a training batch must hold the part labels "
+                    f"0..{NUM_PARTS - 1} as whole numbers, got values from {low:g} to {high:g}: "
+                    "feed images through a '*_masks' dataset, which moves labels by nearest "
+                    "neighbours and never normalises them."
+                )
+        return images[:, :3], labels.long()
+
+    # ------------------------------------------------------------------ epochs and replicas
+
+    def train(self, mode: bool = True) -> "MagnifierNet":
+        """As ``nn.Module.train``; the engine calls it at the end of an epoch: prints the log."""
+        if summary := self.loss_log.end_epoch():
+            means = "  ".join(f"{name} {value:.4f}" for name, value in summary.items())
+            print(f"* {type(self).__name__} epoch means: {means}")
+        return super().train(mode)
+
+    def _enter_forward_pass(self, num_images: int) -> ForwardPass:
+        forward_pass = self._replicas_pass
+        if forward_pass is None or not getattr(self, "_is_replica", False):
+            forward_pass = ForwardPass()
+            self.loss_log.add(forward_pass)
+        forward_pass.enter(num_images)
+        return forward_pass
+
+    def _replicate_for_data_parallel(self) -> "MagnifierNet":
+        # nn.DataParallel makes all replicas of a step before it runs any: once one has run, the
+        # next replica belongs to a new step.
+        if self._replicas_pass is None or self._replicas_pass.started:
+            self._replicas_pass = ForwardPass()
+            self.loss_log.add(self._replicas_pass)
+        return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_replicas_pass": None}
+
+
+def _input_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> str:
+    if needs_labels:
+        return (
+            "Training this MagnifierNet needs a batch (N, 4, H, W), RGB and part labels, got "
+            f"{shape}: take a dataset whose name ends in '_masks' as the source "
+            "(data.sources ['market1501_masks'])."
+        )
+    expected = "(N, 3, H, W) or (N, 4, H, W)" if training else "(N, 3, H, W)"
+    mode = "training" if training else "evaluation"
+    hint = "" if training else ": labels are for training only, call model.train() for it"
+    return f"MagnifierNet takes a batch {expected} in {mode}, got {shape}{hint}."
+
+
+_TRUNKS = {"magnifiernet": "resnet50", "magnifiernet_r18": "resnet18"}
+# The rows of the paper's Table 2 and its ablation branch (Fig. 4); the first is the whole network.
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "_g": {"mask": False, "adversarial": False, "fusion": None},
+    "_g_m": {"adversarial": False, "fusion": None},
+    "_g_m_sab": {"fusion": None},
+    "_g_m_sfb": {"adversarial": False},
+    "_ab": {"fusion": "concat"},
+}
+
+
+def _build(
+    num_classes: int,
+    loss: str = "softmax",
+    pretrained: bool = True,
+    use_gpu: bool = True,
+    **options: Any,
+) -> MagnifierNet:
+    """What torchreid's ``build_model`` calls; ``use_gpu`` is its argument, moving is the caller's."""
+    return MagnifierNet(num_classes, loss, pretrained=pretrained, **options)
+
+
+MODELS: dict[str, Callable[..., MagnifierNet]] = {
+    name + suffix: partial(_build, trunk=trunk, **options)
+    for name, trunk in _TRUNKS.items()
+    for suffix, options in _VARIANTS.items()
+}
+"""Model name -> function with the signature of torchreid's model zoo."""

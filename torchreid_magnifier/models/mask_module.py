@@ -1,0 +1,33 @@
+"""Mask module (M): predicts the body parts of an image from the trunk's last feature map."""
+
+from torch import Tensor, nn
+
+from ..parts import NUM_PARTS
+
+
+class MaskModule(nn.Module):
+    """3x3 deconvolution of stride 2, batch norm, ReLU, 1x1 convolution to one logit a part.
+
+    Source: paper section 3.1 (the head of Mask R-CNN; widths and initialisation as in the released
+    code).
+
+    Args:
+        channels: width of the trunk's stage 4; the deconvolution has an eighth of it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        width = channels // 8
+        self.deconv = nn.ConvTranspose2d(
+            channels, width, 3, stride=2, padding=1, output_padding=1, bias=False
+        )
+        self.bn = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv = nn.Conv2d(width, NUM_PARTS, 1)
+        nn.init.normal_(self.deconv.weight, std=0.001)
+        nn.init.normal_(self.conv.weight, std=0.001)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, stage4: Tensor) -> Tensor:
+        """Stage 4 ``(N, C, h, w)`` -> part logits ``(N, 8, 2h, 2w)``."""
+        return self.conv(self.relu(self.bn(self.deconv(stage4))))

@@ -1,0 +1,56 @@
+"""Body regions on feature maps: the Semantic Aligned Representation of the paper, section 3.1.
+
+The first version of the paper calls the pooling over a region "semantic aligned pooling".
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..parts import NUM_PARTS
+
+
+def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Integer labels ``(N, H, W)`` -> ``(N, *size)``: the label at the centre of each cell.
+
+    Labels are picked, never interpolated: between a head (1) and an upper arm (3) lies no torso (2).
+    """
+    shrunk = F.interpolate(labels.unsqueeze(1).float(), size=size, mode="nearest-exact")
+    return shrunk.squeeze(1).long()
+
+
+def region_maps(labels: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Integer labels ``(N, H, W)`` -> one map a region ``(N, K, *size)``, values in [0, 1] (Eq. 1).
+
+    Binary maps rescaled by bilinear interpolation; over the K regions, background included, they
+    sum to one everywhere.
+    """
+    binary = F.one_hot(labels, NUM_PARTS).permute(0, 3, 1, 2).to(dtype)
+    return F.interpolate(binary, size=size, mode="bilinear", align_corners=False)
+
+
+def region_max_pool(features: Tensor, maps: Tensor) -> Tensor:
+    """Maximum over each region (Eq. 1 and GMP): ``(N, C, h, w), (N, K, h, w)`` -> ``(N, K, C)``.
+
+    Equal to multiplying the features by each map and global max-pooling; a region that is absent
+    gives zeros, with a zero gradient. Only the positions of the maxima are kept for the backward
+    pass, not K masked copies of the features.
+    """
+    features, maps = features.flatten(2), maps.flatten(2)
+    with torch.no_grad():
+        where = torch.stack(
+            [(features * maps[:, k : k + 1]).argmax(2) for k in range(maps.shape[1])], dim=2
+        )  # (N, C, K)
+    return (features.gather(2, where) * maps.transpose(1, 2).gather(1, where)).transpose(1, 2)
+
+
+def keep_regions(features: Tensor, maps: Tensor, kept: Sequence[int]) -> Tensor:
+    """Zeroes the features outside the regions ``kept`` (the sum of Eq. 2): ``(N, C, h, w)``."""
+    return features * maps[:, list(kept)].sum(1, keepdim=True)
+
+
+def region_shares(labels: Tensor) -> Tensor:
+    """The share of a batch's pixels that each region has: ``(N, H, W)`` -> ``(K,)``, sum 1."""
+    return F.one_hot(labels, NUM_PARTS).flatten(0, -2).float().mean(0)

@@ -1,0 +1,75 @@
+"""Semantic Fusion Branch (SFB): one feature a body region, fused by a GRU.
+
+With ``fusion='concat'`` it is the ablation branch (AB) of the paper's Fig. 4.
+"""
+
+from torch import Tensor, nn
+
+from ..parts import NUM_PARTS
+from .layers import BNNeck, bottleneck
+from .regions import region_max_pool
+
+
+class GRUFusion(nn.Module):
+    """The last output of a one-layer GRU over the regions, background first (section 3.3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(channels, channels, batch_first=True)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """``(N, K, C)`` -> ``(N, C)``."""
+        self.gru.flatten_parameters()  # replicas of nn.DataParallel get them scattered
+        return self.gru(regions)[0][:, -1]
+
+
+class ConcatFusion(nn.Module):
+    """A 1x1 convolution a region to C/K channels, concatenated: the paper's ablation branch."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv1d(
+            NUM_PARTS * channels, channels, kernel_size=1, groups=NUM_PARTS, bias=False
+        )
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """``(N, K, C)`` -> ``(N, C)``."""
+        return self.reduce(regions.flatten(1).unsqueeze(2)).squeeze(2)
+
+
+FUSIONS = {"gru": GRUFusion, "concat": ConcatFusion}
+
+
+class SemanticFusionBranch(nn.Module):
+    """Own bottleneck on stage 3, max-pooling over each region, fusion, BNNeck (section 3.3).
+
+    Args:
+        channels: width of the trunk's stage 3, also of every feature.
+        fusion: ``gru`` (the paper's branch) or ``concat`` (its ablation branch, Fig. 4).
+    """
+
+    def __init__(self, channels: int, fusion: str = "gru") -> None:
+        super().__init__()
+        if fusion not in FUSIONS:
+            raise ValueError(f"Unknown fusion {fusion!r}: expected one of {list(FUSIONS)}.")
+        self.bottleneck = bottleneck(channels)
+        self.fusion = FUSIONS[fusion](channels)
+        self.neck = BNNeck(channels)
+        self.region_necks = nn.ModuleList(BNNeck(channels) for _ in range(NUM_PARTS))
+
+    def forward(self, stage3: Tensor, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Fuses the regions of ``maps (N, K, h, w)`` on ``stage3 (N, C, h, w)``.
+
+        Returns:
+            The fused feature before and after the BNNeck, each ``(N, C)``, and the pooled region
+            features ``(N, K, C)``, which the SD loss and the region classifiers take.
+        """
+        regions = region_max_pool(self.bottleneck(stage3), maps)
+        feature = self.fusion(regions)
+        return feature, self.neck(feature), regions
+
+    def region_embeddings(self, regions: Tensor) -> list[Tensor]:
+        """Region features ``(N, K, C)`` after their own BNNecks: K tensors ``(N, C)``, in training."""
+        return [neck(region) for neck, region in zip(self.region_necks, regions.unbind(1))]
+
+
