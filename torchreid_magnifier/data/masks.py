@@ -1,0 +1,234 @@
+"""Part label files: where they lie, how they are read, and the check before training.
+
+Two layouts are read. Both keep one label map per image, of the image's size, with the values of
+:data:`torchreid_magnifier.parts.PARTS`:
+
+* EANet's ``_ps_label`` (Huang et al., 2018): a folder named like the image root with ``_ps_label``
+  added, the same path below it, single-channel ``.png``. Which ancestor of an image is the "image
+  root" differs between datasets, so each one up to the data root is tried, the nearest first.
+* MagnifierNet's released code (``data/datasets/mt_dataset_loader.py``): a folder ``segmentation``
+  beside ``bounding_box_train``, the same path below it, the image's full name and ``.npy``.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..parts import NUM_PARTS
+
+# What Pillow raises on files that are not images, are cut short or lie about their contents.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+_LISTED = 5  # paths a message shows for each kind of fault
+_BATCH = 64  # images a thread takes at once: a future for each image would cost more than the check
+_SINGLE_CHANNEL = ("1", "L", "P", "I;16", "I")
+
+# The kinds of fault, in the order of a message.
+_NO_IMAGE = "unreadable images"
+_MISSING = "images without a mask"
+_NO_MASK = "unreadable masks"
+_SIZE = "masks of another size than their image (width x height)"
+_LABELS = f"masks with labels other than the integers 0 to {NUM_PARTS - 1}"
+
+# A folder that may hold masks, and how a mask is named there after its image.
+_MaskFolder = tuple[str, Callable[[str], str]]
+
+
+class MaskError(RuntimeError):
+    """Part masks that cannot be used: missing, unreadable, of a wrong size or with wrong labels."""
+
+
+def _eanet_name(image_name: str) -> str:
+    return os.path.splitext(image_name)[0] + ".png"
+
+
+def _released_name(image_name: str) -> str:
+    return image_name + ".npy"
+
+
+def _mask_folders(image_folder: str, root: str | os.PathLike | None) -> Iterator[_MaskFolder]:
+    """Every folder that may hold the masks of the images in ``image_folder``, by both layouts."""
+    folder = Path(os.path.abspath(image_folder))
+    ancestors = [folder, *folder.parents[:-1]]  # the last one is the file system's root: no name
+    if root is not None and (top := Path(os.path.abspath(root))) in ancestors:
+        ancestors = ancestors[: ancestors.index(top) + 1]
+    for ancestor in ancestors:
+        labels = ancestor.with_name(ancestor.name + "_ps_label")
+        yield str(labels / folder.relative_to(ancestor)), _eanet_name
+    for ancestor in ancestors:
+        if ancestor.name.startswith("bounding"):
+            segmentation = ancestor.with_name("segmentation")
+            yield str(segmentation / folder.relative_to(ancestor.parent)), _released_name
+
+
+def _first_mask(image_name: str, folders: Iterable[_MaskFolder]) -> str | None:
+    for folder, mask_name in folders:
+        path = os.path.join(folder, mask_name(image_name))
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def mask_candidates(image_path: str, root: str | os.PathLike | None = None) -> list[str]:
+    """Every path at which the mask of an image is looked for, in the order of the search.
+
+    Args:
+        image_path: path of an image; it need not exist.
+        root: data root, the last ancestor folder tried; all ancestors without it, or if the image
+            does not lie below it.
+    """
+    folder, name = os.path.split(image_path)
+    return [os.path.join(path, mask_name(name)) for path, mask_name in _mask_folders(folder, root)]
+
+
+def find_mask(image_path: str, root: str | os.PathLike | None = None) -> str | None:
+    """The first of :func:`mask_candidates` that is a file, or None."""
+    folder, name = os.path.split(image_path)
+    return _first_mask(name, _mask_folders(folder, root))
+
+
+def _decode(path: str) -> np.ndarray:
+    """The raw array in a mask file. Raises MaskError if there is no single-channel array in it."""
+    try:
+        if path.endswith(".npy"):
+            array = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                if image.mode not in _SINGLE_CHANNEL:
+                    raise MaskError(
+                        f"{path}: expected one channel of part labels, found an image of mode "
+                        f"{image.mode!r}"
+                    )
+                array = np.asarray(image)
+    except UNREADABLE as error:
+        raise MaskError(f"{path}: cannot be read ({error})") from error
+    if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "buif":
+        raise MaskError(
+            f"{path}: expected labels of shape (height, width), found shape {array.shape} of "
+            f"{array.dtype}"
+        )
+    return array
+
+
+def _label_fault(labels: np.ndarray) -> str | None:
+    """What is wrong with the values of a label map, if anything."""
+    # Some tools save whole numbers as floats; the comparison is also False for NaN.
+    if labels.dtype.kind == "f" and not (wrong := labels[labels != np.floor(labels)]).size == 0:
+        return f"found {wrong[0]:g}"
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= NUM_PARTS:
+        return f"found {low if low < 0 else high:g}"
+    return None
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Reads one label map.
+
+    Args:
+        path: single-channel ``.png`` (8 or 16 bits, or a palette, whose indices are the labels),
+            or 2-D ``.npy``, which is never unpickled.
+
+    Returns:
+        uint8 array of shape (H, W) with values 0 to 7.
+
+    Raises:
+        MaskError: the file cannot be read, is not single-channel or holds other values.
+    """
+    path = os.fspath(path)
+    labels = _decode(path)
+    if fault := _label_fault(labels):
+        raise MaskError(f"{path}: expected the integer labels 0 to {NUM_PARTS - 1}, {fault}")
+    return labels.astype(np.uint8, copy=False)
+
+
+def _check_one(image_path: str, folders: list[_MaskFolder]) -> tuple[str, str]:
+    """(``""``, mask path) if all is well with an image and its mask, else (kind, line to show)."""
+    try:
+        with Image.open(image_path) as image:
+            image.load()  # a file cut short has a good header
+            size = image.size
+    except UNREADABLE as error:
+        return _NO_IMAGE, f"{image_path}: {error}"
+    mask_path = _first_mask(os.path.basename(image_path), folders)
+    if mask_path is None:
+        return _MISSING, image_path
+    try:
+        labels = _decode(mask_path)
+    except MaskError as error:
+        return _NO_MASK, str(error)
+    height, width = labels.shape
+    if (width, height) != size:
+        return _SIZE, f"{mask_path}: expected {size[0]}x{size[1]}, found {width}x{height}"
+    if fault := _label_fault(labels):
+        return _LABELS, f"{mask_path}: {fault}"
+    return "", mask_path
+
+
+def check_masks(
+    image_paths: Iterable[str],
+    dataset: str = "DATASET",
+    root: str | os.PathLike | None = None,
+) -> dict[str, str]:
+    """Finds the mask of every image and decodes both, so that a fault shows before training.
+
+    Args:
+        image_paths: images; a repeated path is checked once.
+        dataset: registered name of the dataset, for the command in the message.
+        root: data root, for the search (see :func:`mask_candidates`) and for the command.
+
+    Returns:
+        Image path -> mask path, in the order of ``image_paths``.
+
+    Raises:
+        MaskError: with, for each kind of fault, the number of images, the first paths, and the
+            command that makes masks.
+    """
+    images = list(dict.fromkeys(image_paths))
+    # Folders are searched for masks once each, not once for each image in them.
+    folders = {
+        folder: [place for place in _mask_folders(folder, root) if os.path.isdir(place[0])]
+        for folder in dict.fromkeys(os.path.dirname(path) for path in images)
+    }
+
+    def check_batch(start: int) -> list[tuple[str, str]]:
+        batch = images[start : start + _BATCH]
+        return [_check_one(path, folders[os.path.dirname(path)]) for path in batch]
+
+    with ThreadPoolExecutor() as pool:
+        batches = pool.map(check_batch, range(0, len(images), _BATCH))
+        results = [result for batch in batches for result in batch]
+
+    faults: dict[str, list[str]] = {}
+    for kind, line in results:
+        if kind:
+            faults.setdefault(kind, []).append(line)
+    if faults:
+        raise MaskError(_report(faults, len(images), dataset, root))
+    return {image: mask for image, (_, mask) in zip(images, results, strict=True)}
+
+
+def _report(
+    faults: dict[str, list[str]], total: int, dataset: str, root: str | os.PathLike | None
+) -> str:
+    """The message for faulty images and masks of a dataset."""
+    count = sum(map(len, faults.values()))
+    lines = [f"{count} of {total} training images cannot be used with their part masks."]
+    for kind in (_NO_IMAGE, _MISSING, _NO_MASK, _SIZE, _LABELS):
+        if found := faults.get(kind):
+            lines.append(f"{kind}: {len(found)}")
+            lines += [f"  {line}" for line in found[:_LISTED]]
+            if len(found) > _LISTED:
+                lines.append(f"  ... and {len(found) - _LISTED} more")
+            if kind == _MISSING:
+                lines.append("  tried for the first of them:")
+                lines += [f"    {path}" for path in mask_candidates(found[0], root)]
+    if set(faults) != {_NO_IMAGE}:
+        where = "ROOT" if root is None else shlex.quote(os.fspath(root))
+        lines.append("Masks are made by")
+        lines.append(f"  torchreid-magnifier masks make --dataset {dataset} --root {where}")
+    return "\n".join(lines)

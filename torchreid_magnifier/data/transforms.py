@@ -1,0 +1,187 @@
+"""One random draw for an image and its label map, from a transform made for images alone.
+
+torchreid builds a ``Compose`` for images (``build_transforms``). :class:`JointTransform` runs it
+as it is, and lets the labels follow the transforms that move pixels.
+"""
+
+import copy
+import importlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torchreid import data as torchreid_data
+from torchvision import transforms as T
+
+from ..parts import BACKGROUND
+
+Kind = Literal["geometric", "image"]
+
+# torchreid.data.transforms, wherever this distribution keeps it.
+_torchreid = importlib.import_module(f"{torchreid_data.__name__}.transforms")
+
+_GEOMETRIC = (
+    T.Resize,
+    T.Pad,
+    T.CenterCrop,
+    T.RandomCrop,
+    T.RandomResizedCrop,
+    T.RandomHorizontalFlip,
+    T.RandomVerticalFlip,
+    T.RandomRotation,
+    T.RandomAffine,
+    T.RandomPerspective,
+    _torchreid.Random2DTranslation,
+)
+_DETERMINISTIC = (T.Resize, T.Pad, T.CenterCrop)
+_IMAGE = (
+    T.ToTensor,
+    T.PILToTensor,
+    T.ConvertImageDtype,
+    T.Normalize,
+    T.ColorJitter,
+    T.Grayscale,
+    T.RandomGrayscale,
+    T.GaussianBlur,
+    T.RandomInvert,
+    T.RandomPosterize,
+    T.RandomSolarize,
+    T.RandomAdjustSharpness,
+    T.RandomAutocontrast,
+    T.RandomEqualize,
+    # Occlusions: the labels stay, so that the model learns which part is hidden there.
+    T.RandomErasing,
+    _torchreid.RandomErasing,
+    _torchreid.RandomPatch,
+    _torchreid.ColorAugmentation,
+)
+
+
+class JointTransform:
+    """Applies a torchvision transform to an image and the same geometry to its label map.
+
+    The image passes through the very transforms it was given, with the very random numbers: a
+    seed gives bit for bit the image that the transform alone would give. Before each transform
+    that moves pixels, a copy of it, with nearest interpolation and background as its filling,
+    moves the labels, and the random number generators are set back.
+
+    Args:
+        transform: transform for images, usually a ``Compose``, as torchreid's ``build_transforms``
+            makes it; it must turn a PIL image into a tensor of shape (3, H, W).
+
+    Raises:
+        TypeError: a transform in it is not known to move pixels or to leave them in place.
+            :meth:`register` tells.
+
+    Example:
+        >>> joint = JointTransform(T.Compose([T.Resize((4, 2)), T.ToTensor()]))
+        >>> joint(Image.new("RGB", (8, 16)), np.full((16, 8), 7, np.uint8)).shape
+        torch.Size([4, 4, 2])
+    """
+
+    _kinds: dict[type, Kind] = {
+        **dict.fromkeys(_GEOMETRIC, "geometric"),
+        **dict.fromkeys(_IMAGE, "image"),
+    }
+
+    def __init__(self, transform: Callable[[Any], Any]):
+        self._steps = [(step, self._for_labels(step)) for step in _flatten(transform)]
+
+    @classmethod
+    def register(cls, transform_class: type, kind: Kind) -> None:
+        """Declares how labels follow a transform class that is not known here.
+
+        Args:
+            transform_class: this class exactly; its subclasses may do something else.
+            kind: ``"image"`` if every pixel stays where it is; ``"geometric"`` if pixels move. Then
+                it is also called with the label map, a PIL image of mode ``L``: its random
+                numbers must come from ``random``, ``numpy.random`` or ``torch``, its
+                interpolation and filling from its attributes ``interpolation`` and ``fill``.
+        """
+        if kind not in ("geometric", "image"):
+            raise ValueError(f"expected kind 'geometric' or 'image', found {kind!r}")
+        cls._kinds[transform_class] = kind
+
+    def __call__(self, image: Image.Image, labels: np.ndarray) -> torch.Tensor:
+        """Transforms an image together with its labels.
+
+        Args:
+            image: PIL image, RGB.
+            labels: uint8 array of shape (H, W), the image's size.
+
+        Returns:
+            Tensor of shape (4, H', W') of the image's dtype: the transformed image, then the
+            labels as whole numbers.
+
+        Raises:
+            ValueError: the labels are not of the image's size, or the transform does not end in a
+                tensor of shape (3, H', W'), or one registered as ``"image"`` changed the size.
+        """
+        if labels.shape != image.size[::-1]:
+            raise ValueError(
+                f"expected labels of the image's shape {image.size[::-1]}, found {labels.shape}"
+            )
+        moved: Any = Image.fromarray(labels)
+        transformed: Any = image
+        for step, for_labels in self._steps:
+            if for_labels is not None:
+                if isinstance(step, _DETERMINISTIC):
+                    moved = for_labels(moved)
+                else:
+                    # Labels first: what the image then draws is what it would draw alone.
+                    state = _random_state()
+                    moved = for_labels(moved)
+                    _set_random_state(state)
+            transformed = step(transformed)
+
+        shape = (3, moved.height, moved.width)
+        if not isinstance(transformed, torch.Tensor) or transformed.shape != shape:
+            found = getattr(transformed, "shape", type(transformed).__name__)
+            raise ValueError(
+                f"expected the transform to end in a tensor of shape {shape}, found {found}"
+            )
+        channel = torch.from_numpy(np.array(moved)).to(transformed.dtype)
+        return torch.cat([transformed, channel[None]])
+
+    def _for_labels(self, step: Callable) -> Callable | None:
+        """The copy of a transform that moves labels, or None if it moves no pixels."""
+        kind = self._kinds.get(type(step))
+        if kind is None:
+            name = type(step).__name__
+            raise TypeError(
+                f"unknown transform {type(step).__module__}.{name}: part labels must follow it if "
+                f"it moves pixels. Say JointTransform.register({name}, 'geometric') if it does, "
+                f"JointTransform.register({name}, 'image') if every pixel stays in its place"
+            )
+        if kind == "image":
+            return None
+        replay: Any = copy.copy(step)
+        if hasattr(replay, "interpolation"):
+            pil_constant = isinstance(replay.interpolation, int)
+            replay.interpolation = (
+                Image.Resampling.NEAREST if pil_constant else T.InterpolationMode.NEAREST
+            )
+        if hasattr(replay, "fill"):
+            replay.fill = BACKGROUND
+        return replay
+
+
+def _flatten(transform: Callable) -> Iterator[Callable]:
+    if isinstance(transform, T.Compose):
+        for step in transform.transforms:
+            yield from _flatten(step)
+    else:
+        yield transform
+
+
+def _random_state() -> tuple:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set_random_state(state: tuple) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])
