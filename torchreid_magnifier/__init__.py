@@ -1,0 +1,30 @@
+"""MagnifierNet for torchreid. Importing this package registers it, once.
+
+After ``pip install``, importing torchreid is enough (see ``autoload``):
+
+    import torchreid
+    model = torchreid.models.build_model("magnifiernet", num_classes=751, loss="triplet")
+"""
+
+from .checkpoints import CheckpointError, load_weights, read_checkpoint
+from .data.datasets import with_masks
+from .losses import PartSegmentationLoss, SemanticDiversityLoss
+from .models.magnifiernet import MagnifierNet
+from .optim import WarmupMultiStepLR
+from .registry import register
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "MagnifierNet",
+    "PartSegmentationLoss",
+    "SemanticDiversityLoss",
+    "WarmupMultiStepLR",
+    "load_weights",
+    "read_checkpoint",
+    "register",
+    "with_masks",
+]
+
+register()

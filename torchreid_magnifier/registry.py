@@ -1,0 +1,139 @@
+"""Adds this package to torchreid: the one module that knows torchreid's insides.
+
+Torchreid comes in two layouts. In 1.4.0 (GitHub) ``torchreid.models`` is a module of that name; in
+0.2.5 (PyPI) it is the module ``torchreid.reid.models``, bound as an attribute, and ``import
+torchreid.models`` fails. Everything here goes through attributes, which are the same in both.
+
+Torchreid has registries only for datasets. Its models are in a private dict, its losses and
+schedules in none, so they are added as the attributes and wrappers that ``scripts/main.py`` finds.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torchreid
+
+from .checkpoints import allow_numpy_scalars, load_weights, require_resumable, unwrap
+from .data.datasets import with_masks
+from .losses import PartSegmentationLoss, SemanticDiversityLoss
+from .models.magnifiernet import MODELS, MagnifierNet
+from .optim import WarmupMultiStepLR, default_warmup_epochs
+
+try:
+    from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
+except ImportError:  # not there yet
+    SyntheticPedestrians = SyntheticPedestriansOccluded = None
+
+SCHEDULE = "warmup_multi_step"
+MASKS_SUFFIX = "_masks"
+
+
+def register() -> None:
+    """Registers models, losses, datasets, the schedule and the loading of checkpoints.
+
+    It may be called any number of times. Call it again after ``register_image_dataset`` for a
+    dataset of your own, and its ``<name>_masks`` is there too.
+    """
+    _register_models()
+    _register_losses()
+    _register_datasets()
+    _register_schedule()
+    _register_checkpoints()
+
+
+def _register_models() -> None:
+    # Not an attribute lookup: inside a class that would be name-mangled, and it is private anyway.
+    vars(torchreid.models)["__model_factory"].update(MODELS)
+
+
+def _register_losses() -> None:
+    for loss in (SemanticDiversityLoss, PartSegmentationLoss):
+        setattr(torchreid.losses, loss.__name__, loss)
+
+
+def _register_datasets() -> None:
+    registered = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
+    if SyntheticPedestrians:
+        registered.setdefault("synthetic_pedestrians", SyntheticPedestrians)
+        registered.setdefault("synthetic_pedestrians_occluded", SyntheticPedestriansOccluded)
+    for name, dataset in list(registered.items()):
+        masked = name + MASKS_SUFFIX
+        if not name.endswith(MASKS_SUFFIX) and masked not in registered:
+            registered[masked] = with_masks(dataset)
+
+
+def _register_schedule() -> None:
+    module = torchreid.optim.lr_scheduler
+    if SCHEDULE not in module.AVAI_SCH:  # the names in the error message for an unknown one
+        module.AVAI_SCH.append(SCHEDULE)
+
+    def extend(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def build_lr_scheduler(
+            optimizer: Any,
+            lr_scheduler: str = "single_step",
+            stepsize: Any = 1,
+            gamma: float = 0.1,
+            max_epoch: int = 1,
+        ) -> Any:
+            if lr_scheduler != SCHEDULE:
+                return original(optimizer, lr_scheduler, stepsize, gamma, max_epoch)
+            if not isinstance(stepsize, list):
+                raise TypeError(
+                    f"For {SCHEDULE} lr_scheduler, stepsize must be a list of epochs, "
+                    f"but got {type(stepsize)}"
+                )
+            return WarmupMultiStepLR(
+                optimizer, stepsize, gamma, warmup_epochs=default_warmup_epochs(stepsize)
+            )
+
+        return build_lr_scheduler
+
+    _replace("build_lr_scheduler", extend, torchreid.optim, module)
+
+
+def _register_checkpoints() -> None:
+    allow_numpy_scalars()
+    utils = torchreid.utils
+
+    def extend_load(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def load_pretrained_weights(model: Any, weight_path: str) -> None:
+            load = load_weights if _is_ours(model) else original
+            load(model, weight_path)
+
+        return load_pretrained_weights
+
+    def extend_resume(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def resume_from_checkpoint(
+            fpath: str, model: Any, optimizer: Any = None, scheduler: Any = None
+        ) -> int:
+            if _is_ours(model):
+                require_resumable(model, fpath)
+            return original(fpath, model, optimizer, scheduler)
+
+        return resume_from_checkpoint
+
+    _replace(
+        "load_pretrained_weights", extend_load, utils, utils.torchtools, utils.feature_extractor
+    )
+    _replace("resume_from_checkpoint", extend_resume, utils, utils.torchtools)
+
+
+def _is_ours(model: Any) -> bool:
+    return isinstance(unwrap(model), MagnifierNet)
+
+
+def _replace(name: str, extend: Callable[..., Any], *modules: Any) -> None:
+    """Puts ``extend(torchreid's own function)`` in its place in every module that imported it.
+
+    A function extended by an earlier call is taken off first, so that wrappers never nest.
+    """
+    current = getattr(modules[0], name)
+    original = getattr(current, "torchreid_original", current)
+    extended = extend(original)
+    extended.torchreid_original = original
+    for module in modules:
+        setattr(module, name, extended)
