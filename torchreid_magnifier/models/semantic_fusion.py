@@ -71,5 +71,3 @@ class SemanticFusionBranch(nn.Module):
     def region_embeddings(self, regions: Tensor) -> list[Tensor]:
         """Region features ``(N, K, C)`` after their own BNNecks: K tensors ``(N, C)``, in training."""
         return [neck(region) for neck, region in zip(self.region_necks, regions.unbind(1))]
-
-

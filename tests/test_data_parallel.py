@@ -1,0 +1,138 @@
+"""Injected losses under nn.DataParallel and mixed precision."""
+
+import sys
+
+import pytest
+import torch
+from torch.nn.parallel import replicate
+
+from torchreid_magnifier.models import MODELS
+
+
+def make_batch(num_images):
+    torch.manual_seed(2)
+    labels = torch.randint(0, 8, (num_images, 1, 64, 32))
+    return torch.cat([torch.randn(num_images, 3, 64, 32), labels.float()], 1)
+
+
+def make_model(**options):
+    torch.manual_seed(0)
+    return MODELS["magnifiernet_r18"](3, loss="triplet_sd", pretrained=False, **options).train()
+
+
+@pytest.fixture
+def replicas_on_cpu(monkeypatch):
+    """nn.DataParallel's own replication, with copies in place of its broadcasts between GPUs."""
+    module = sys.modules[replicate.__module__]
+
+    def copies(tensors, devices, detach=False):
+        return [[t.detach() if detach else t * 1 for t in tensors] for _ in devices]
+
+    monkeypatch.setattr(module, "_broadcast_coalesced_reshape", copies)
+    monkeypatch.setattr(module, "_get_device_index", lambda device, optional: device)
+    return lambda model, count: replicate(model, list(range(count)))
+
+
+def injected_gradient(outputs, model):
+    """The gradient of the attached losses alone."""
+    model.zero_grad()
+    (0 * sum(o.sum() for o in outputs)).backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_replicas_share_the_injected_losses_by_their_share_of_the_batch(
+    replicas_on_cpu, monkeypatch
+):
+    chunks = make_batch(8).split([6, 2])
+    model = make_model()
+    draws = []
+    sample = model.sampler.sample
+    monkeypatch.setattr(model.sampler, "sample", lambda: draws.append(sample()) or draws[-1])
+
+    for _ in range(2):  # a second step must not see the first one's replicas
+        replicas = replicas_on_cpu(model, 2)
+        outputs = [replica(chunk)[0] for replica, chunk in zip(replicas, chunks)]
+        got = injected_gradient([o for out in outputs for o in out], model)
+    assert len(draws) == 2, "the regions are drawn once a batch, whatever the number of replicas"
+    log = model.loss_log.last
+
+    expected, terms = {}, []
+    for chunk, share in zip(chunks, (0.75, 0.25)):
+        alone = make_model()
+        outputs = alone(chunk)[0]
+        terms.append(alone.loss_log.last)
+        for name, gradient in injected_gradient(outputs, alone).items():
+            expected[name] = expected.get(name, 0) + share * gradient
+    assert got.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(got[name], gradient, rtol=1e-4, atol=1e-7), name
+    for name, value in log.items():
+        assert value == pytest.approx(0.75 * terms[0][name] + 0.25 * terms[1][name], rel=1e-5)
+
+
+def test_diversity_loss_of_two_chunks_equals_that_of_one(replicas_on_cpu):
+    """Without batch statistics the injected SD gradient does not depend on the replicas."""
+    batch = make_batch(6)
+
+    def gradient(count):
+        model = make_model(mask_weight=0.0, sd_weight=1.0)
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        replicas = replicas_on_cpu(model, count)
+        outputs = [replica(chunk)[0] for replica, chunk in zip(replicas, batch.chunk(count))]
+        return injected_gradient([o for out in outputs for o in out], model)
+
+    one, two = gradient(1), gradient(2)
+    for name in one:
+        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-7), name
+
+
+def test_data_parallel_wrapper_without_devices_changes_nothing():
+    batch = make_batch(4)
+    plain, wrapped = make_model(), torch.nn.DataParallel(make_model())
+    torch.manual_seed(1)
+    expected = plain(batch)
+    torch.manual_seed(1)
+    got = wrapped(batch)
+    assert all(torch.equal(a, b) for x, y in zip(expected, got) for a, b in zip(x, y))
+    assert wrapped.module.loss_log.last == plain.loss_log.last
+
+
+def test_bfloat16_autocast_trains_with_losses_in_float32():
+    model = make_model()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs, features = model(make_batch(4))
+        loss = sum(o.float().logsumexp(1).mean() for o in outputs) + sum(
+            f.float().pow(2).mean() for f in features
+        )
+    loss.backward()
+    full = make_model()
+    full(make_batch(4))
+    for name in ("loss_mask", "loss_sd"):
+        assert model.loss_log.last[name] == pytest.approx(full.loss_log.last[name], rel=0.05)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_injected_losses_follow_a_gradient_scaler():
+    batch = make_batch(4)
+
+    def gradient(scaler):
+        model = make_model()
+        outputs, _ = model(batch)
+        loss = sum(o.sum() for o in outputs)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        if scaler is None:
+            loss.backward()
+        else:
+            model.injected_loss_scale = scaler.get_scale
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+        return {n: p.grad for n, p in model.named_parameters()}
+
+    torch.manual_seed(1)
+    plain = gradient(None)
+    torch.manual_seed(1)
+    scaled = gradient(torch.amp.GradScaler("cpu", init_scale=1024.0))
+    for name, expected in plain.items():
+        assert torch.allclose(scaled[name], expected, rtol=1e-4, atol=1e-7), name

@@ -1,0 +1,182 @@
+"""The claim that the design rests on: torchreid's stock engine steps along the paper's Eq. 4."""
+
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchreid import engine as torchreid_engine
+
+from torchreid_magnifier.models import MODELS
+from torchreid_magnifier.parts import NUM_PARTS, PARTS
+
+NUM_CLASSES = 5
+PIDS = torch.tensor([0, 0, 1, 1, 4, 4])
+EPS, MARGIN = 0.1, 0.3
+
+
+def make_batch():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(len(PIDS), 3, 64, 32, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, NUM_PARTS, (len(PIDS), 64, 32), generator=generator)
+    labels[0] = 0  # an image without a person
+    labels[labels == 6] = 2  # a part that does not occur
+    return images, labels
+
+
+# --------------------------------------------------- Eq. 4, written plainly
+
+
+def smoothed_cross_entropy(logits):
+    log_probabilities = logits.log_softmax(1)
+    total = 0
+    for n, pid in enumerate(PIDS.tolist()):
+        for c in range(NUM_CLASSES):
+            target = (1 - EPS) * (c == pid) + EPS / NUM_CLASSES
+            total = total - target * log_probabilities[n, c]
+    return total / len(PIDS)
+
+
+def batch_hard_triplet(features):
+    total = 0
+    for a in range(len(PIDS)):
+        distances = [
+            (features[a] - features[b]).pow(2).sum().clamp_min(1e-12).sqrt()
+            for b in range(len(PIDS))
+        ]
+        positive = max(d for d, pid in zip(distances, PIDS) if pid == PIDS[a])
+        negative = min(d for d, pid in zip(distances, PIDS) if pid != PIDS[a])
+        total = total + (positive - negative + MARGIN).clamp_min(0)
+    return total / len(PIDS)
+
+
+def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
+    """Eq. 4 with masked copies of the feature maps, per-pixel and per-pair loops."""
+    stage3, stage4 = model.trunk(images)
+    # the label at the centre of every 8x8 cell, as the mask module sees it
+    target = labels[:, 4::8, 4::8]
+    height, width = stage3.shape[2:]
+    maps = []
+    for k in range(NUM_PARTS):
+        binary = (target == k).to(images.dtype).unsqueeze(1)
+        maps.append(F.avg_pool2d(binary, 2))  # bilinear rescaling by two
+        assert maps[-1].shape[2:] == (height, width)
+
+    def identity_losses(head, feature, neck):
+        logits = model.classifier[head](neck(feature))
+        return smoothed_cross_entropy(logits) + triplet(feature)
+
+    global_feature = stage4.mean((2, 3))
+    total = identity_losses("global", global_feature, model.global_branch.neck)
+
+    logits = model.mask_module(stage4)
+    pixel_losses = -logits.log_softmax(1).gather(1, target.unsqueeze(1)).squeeze(1)
+    present = [k for k in range(NUM_PARTS) if (target == k).any()]
+    total = total + 2.0 * sum(pixel_losses[target == k].mean() for k in present) / len(present)
+
+    branch = model.adversarial_branch
+    if branch is not None:
+        x = branch.bottleneck(stage3)
+        erased = sum(x * maps[k] for k in model.sampler.sample())
+        pooled = F.adaptive_max_pool2d(erased, 1)
+        feature = F.conv2d(pooled, branch.reduce.weight[:, :, None, None]).flatten(1)
+        total = total + identity_losses("adversarial", feature, branch.neck)
+
+    branch = model.fusion_branch
+    if branch is not None:
+        x = branch.bottleneck(stage3)
+        regions = [F.adaptive_max_pool2d(x * m, 1).flatten(1) for m in maps]
+        if hasattr(branch.fusion, "gru"):
+            feature = branch.fusion.gru(torch.stack(regions, 1))[1][0]
+        else:
+            weights = branch.fusion.reduce.weight.squeeze(2).chunk(NUM_PARTS)
+            feature = torch.cat([r @ w.T for r, w in zip(regions, weights)], 1)
+        total = total + identity_losses("fusion", feature, branch.neck)
+        for k, part in enumerate(PARTS):
+            beta = torch.sigmoid((target == k).double().mean())
+            region_logits = model.classifier[f"region_{part}"](branch.region_necks[k](regions[k]))
+            total = total + 0.0125 * beta * smoothed_cross_entropy(region_logits)
+        if stage == 2:
+            cosines = []
+            for n in range(len(PIDS)):
+                for j in range(NUM_PARTS):
+                    for i in range(j + 1, NUM_PARTS):
+                        a, b = regions[i][n], regions[j][n]
+                        norms = (a @ a + 1e-300).sqrt() * (b @ b + 1e-300).sqrt()
+                        cosines.append(a @ b / norms.clamp_min(1e-6))
+            total = total + 2e-3 * sum(cosines) / len(cosines)
+    return total
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "magnifiernet_r18",
+        "magnifiernet_r18_ab",
+        "magnifiernet_r18_g_m_sfb",
+        "magnifiernet_r18_g_m_sab",
+        "magnifiernet_r18_g_m",
+    ],
+)
+def test_stock_triplet_engine_steps_along_equation_4(name, stage):
+    if stage == 2 and name.endswith(("_sab", "_g_m")):
+        pytest.skip("no region features, no SD loss")
+    torch.manual_seed(0)
+    model = MODELS[name](
+        NUM_CLASSES, loss="triplet" if stage == 1 else "triplet_sd", pretrained=False
+    )
+    model = model.double().train()
+    for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    images, labels = make_batch()
+    engine = torchreid_engine.ImageTripletEngine(
+        types.SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=NUM_CLASSES),
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        margin=MARGIN,
+        weight_t=1,
+        weight_x=1,
+        use_gpu=False,
+        label_smooth=True,
+    )
+    torch.manual_seed(7)
+    engine.forward_backward({"img": torch.cat([images, labels.unsqueeze(1)], 1), "pid": PIDS})
+    through_engine = gradients(model)
+
+    model.zero_grad()
+    torch.manual_seed(7)
+    plain_objective(model, images, labels, stage).backward()
+    plain = gradients(model)
+
+    assert set(through_engine) == set(plain) == {n for n, _ in model.named_parameters()}
+    for parameter, expected in plain.items():
+        error = (through_engine[parameter] - expected).norm() / expected.norm().clamp_min(1e-12)
+        assert error < 1e-6, f"{parameter}: relative error {error:.2e}"
+
+
+def test_softmax_engine_steps_along_equation_4_without_triplets():
+    torch.manual_seed(0)
+    model = (
+        MODELS["magnifiernet_r18"](NUM_CLASSES, loss="softmax", pretrained=False).double().train()
+    )
+    images, labels = make_batch()
+    engine = torchreid_engine.ImageSoftmaxEngine(
+        types.SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=NUM_CLASSES),
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        use_gpu=False,
+    )
+    torch.manual_seed(7)
+    engine.forward_backward({"img": torch.cat([images, labels.unsqueeze(1)], 1), "pid": PIDS})
+    through_engine = gradients(model)
+    model.zero_grad()
+    torch.manual_seed(7)
+    plain_objective(model, images, labels, 1, triplet=lambda features: 0).backward()
+    for parameter, expected in gradients(model).items():
+        error = (through_engine[parameter] - expected).norm() / expected.norm().clamp_min(1e-12)
+        assert error < 1e-6, f"{parameter}: relative error {error:.2e}"
