@@ -1,0 +1,40 @@
+"""The ``torchreid-magnifier`` command: one module of this folder for each subcommand.
+
+A subcommand's module has ``main(argv) -> int`` (the exit status) and is imported only when it is
+asked for.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
+    "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
+}
+
+INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with ``argv`` (the process's own arguments if None).
+
+    Returns:
+        The exit status: 0, 2 after a mistake in what was given, 130 after Ctrl-C.
+    """
+    lines = "\n".join(f"  {name:<8}{text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="torchreid-magnifier",
+        description="MagnifierNet for torchreid, trained and tested by torchreid's own engine.",
+        epilog=f"commands:\n{lines}\n\n'torchreid-magnifier COMMAND --help' tells its options",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    try:
+        return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
+    except KeyboardInterrupt:
+        print(f"\ntorchreid-magnifier {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED

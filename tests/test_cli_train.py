@@ -1,0 +1,396 @@
+"""``torchreid-magnifier train``: stock training, stages, going on after a kill, clear errors."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchreid
+import yaml
+from PIL import Image
+
+from torchreid_magnifier.cli import main
+
+SMALL = {
+    "model": {"name": "osnet_x0_25", "pretrained": False},
+    "data": {"height": 64, "width": 32, "workers": 0},
+    "sampler": {"train_sampler": "RandomIdentitySampler"},
+    "train": {"max_epoch": 2, "batch_size": 16, "stepsize": [10]},
+    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
+    "test": {"ranks": [1]},
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Noise in Market-1501's layout with masks: 4 identities to train on, 2 to search for."""
+    root = tmp_path_factory.mktemp("data")
+    images = root / "market1501" / "Market-1501-v15.09.15"
+    generator = np.random.default_rng(0)
+    for folder, pids, cameras in (
+        ("bounding_box_train", (1, 2, 3, 4), (1, 2, 3, 4)),
+        ("query", (5, 6), (1,)),
+        ("bounding_box_test", (5, 6), (2, 3)),
+    ):
+        for pid in pids:
+            colour = generator.integers(0, 255, 3)
+            for camera in cameras:
+                name = f"{folder}/{pid:04d}_c{camera}s1_{camera:06d}_00"
+                noise = generator.integers(0, 60, (64, 32, 3)) + colour
+                masks = images.with_name(images.name + "_ps_label")
+                for path, pixels in (
+                    (images / f"{name}.jpg", noise.clip(0, 255)),
+                    (masks / f"{name}.png", generator.integers(0, 8, (64, 32))),
+                ):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture
+def config(tmp_path, root):
+    """Write a YAML of the small run with changes ``section={key: value}``; gives its path."""
+
+    def write(name: str = "run", **changes) -> str:
+        tree = {section: dict(keys) for section, keys in SMALL.items()}
+        tree["data"] |= {"root": str(root), "save_dir": str(tmp_path / f"log-{name}")}
+        for section, keys in changes.items():
+            tree.setdefault(section, {}).update(keys)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return str(path)
+
+    return write
+
+
+def checkpoint(folder: Path, epoch: int) -> dict:
+    return torch.load(folder / "model" / f"model.pth.tar-{epoch}", weights_only=False)
+
+
+def optimizer_steps(saved: dict) -> int:
+    return int(next(iter(saved["optimizer"]["state"].values()))["step"])
+
+
+# ------------------------------------------------------------------ what it does
+
+
+def test_trains_as_torchreids_own_classes_do(config, root, tmp_path, capsys):
+    """The checkpoint equals, bit by bit, that of a run written with torchreid's Python API."""
+    assert main(["train", "--config-file", config()]) == 0
+    printed = capsys.readouterr().out
+    ours = checkpoint(tmp_path / "log-run", 2)
+
+    torchreid.utils.set_random_seed(1)
+    datamanager = torchreid.data.ImageDataManager(
+        root=str(root),
+        sources=["market1501"],
+        targets=["market1501"],
+        height=64,
+        width=32,
+        transforms=["random_flip"],
+        batch_size_train=16,
+        batch_size_test=100,
+        workers=0,
+        train_sampler="RandomIdentitySampler",
+    )
+    model = torchreid.models.build_model("osnet_x0_25", 4, loss="triplet", pretrained=False)
+    torchreid.utils.compute_model_complexity(model, (1, 3, 64, 32))  # it draws a random image
+    optimizer = torchreid.optim.build_optimizer(
+        model, optim="adam", lr=0.0003, weight_decay=5e-4, adam_beta2=0.999
+    )
+    engine = torchreid.engine.ImageTripletEngine(
+        datamanager,
+        model,
+        optimizer,
+        scheduler=torchreid.optim.build_lr_scheduler(optimizer, "single_step", [10]),
+    )
+    engine.run(save_dir=str(tmp_path / "api"), max_epoch=2, ranks=[1])
+    stock = checkpoint(tmp_path / "api", 2)
+
+    assert ours["rank1"] == stock["rank1"]
+    for name, tensor in stock["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], tensor), name
+    (log,) = (tmp_path / "log-run").glob("train.log-*")
+    assert log.read_text() == printed
+    assert "Show configuration" in printed and "Rank-1" in printed
+
+
+def test_evaluates_given_weights(config, tmp_path, capsys):
+    path = config()
+    assert main(["train", "--config-file", path, "train.max_epoch", "1"]) == 0
+    trained = capsys.readouterr().out
+    weights = str(tmp_path / "log-run" / "model" / "model.pth.tar-1")
+    options = ["test.evaluate", "True", "model.load_weights", weights]
+    assert main(["train", "--config-file", path, *options]) == 0
+    tested = capsys.readouterr().out
+    assert tested[tested.index("** Results") :] in trained
+    assert "Start training" not in tested
+
+
+def test_options_may_follow_the_flags_that_take_several_values(config, tmp_path):
+    arguments = ["-s", "market1501", "train.max_epoch", "1", "-t", "market1501", "data.save_dir"]
+    folder = tmp_path / "elsewhere"
+    assert main(["train", *arguments, str(folder), "--config-file", config()]) == 0
+    assert optimizer_steps(checkpoint(folder, 1)) == 1
+
+
+def test_each_stage_starts_from_the_weights_before_it(config, tmp_path, capsys):
+    """A stage 2 with learning rate 0 ends with stage 1's parameters."""
+    magnifiernet = {"name": "magnifiernet_r18", "pretrained": False}
+    data = {"sources": ["market1501_masks"]}
+    first = config("one", model=magnifiernet, data=data, train={"max_epoch": 1})
+    second = config(
+        "two",
+        model=magnifiernet,
+        data=data,
+        train={"max_epoch": 1, "lr": 0.0},
+        loss={"name": "triplet_sd", "triplet": {"weight_x": 1.0}},
+    )
+    folder = tmp_path / "both"
+    arguments = ["train", "--stages", first, second, "data.save_dir", str(folder)]
+    assert main(arguments) == 0
+    one, two = (checkpoint(folder / f"stage{i}", 1)["state_dict"] for i in (1, 2))
+    model = torchreid.models.build_model("magnifiernet_r18", 4, loss="triplet", pretrained=False)
+    for name, _ in model.named_parameters():
+        assert torch.equal(one[name], two[name]), name
+    assert "loss_sd" in capsys.readouterr().out
+
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "".join(
+        f"Stage {i} of 2 is finished (1 epochs, {folder}/stage{i}/model/model.pth.tar-1): "
+        "not run again.\n"
+        for i in (1, 2)
+    )
+    shutil.rmtree(folder)  # 300 MB
+
+
+# ------------------------------------------------------------------ kill and go on
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "torchreid_magnifier", "train", *arguments]
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    for _ in range(1200):
+        if path.exists():
+            return
+        assert process.poll() is None, "the run ended by itself"
+        time.sleep(0.05)
+    raise AssertionError(f"{path} did not appear")
+
+
+def test_goes_on_after_a_kill(config, tmp_path, capsys):
+    path, folder = config(test={"eval_freq": 1}), tmp_path / "log-run"
+    killed = subprocess.Popen(
+        command("--config-file", path, "train.max_epoch", "1000"), stdout=subprocess.DEVNULL
+    )
+    wait_for(folder / "model" / "model.pth.tar-2", killed)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+
+    # What the kill might have left anyway: half of the newest file.
+    epochs = sorted(int(p.name.rpartition("-")[2]) for p in (folder / "model").iterdir())
+    newest = folder / "model" / f"model.pth.tar-{epochs[-1]}"
+    newest.write_bytes(newest.read_bytes()[:5000])
+    start, end = epochs[-2], epochs[-2] + 2
+
+    assert main(["train", "--config-file", path, "train.max_epoch", str(end)]) == 0
+    printed = capsys.readouterr().out
+    assert "Passing over an unreadable checkpoint (a kill while it was saved?): The che" in printed
+    assert f"The run goes on after epoch {start}, from {folder}/model/" in printed
+    assert f"Last epoch = {start}" in printed
+    assert f"epoch: [{start}/" not in printed
+    final = checkpoint(folder, end)
+    assert final["epoch"] == end
+    assert optimizer_steps(final) == end  # one batch an epoch, none lost, none twice
+    assert final["scheduler"]["last_epoch"] == end
+    logged = "".join(log.read_text() for log in folder.glob("train.log-*"))
+    assert logged.count('model.pth.tar-1"') == 1  # the killed run's log is there, too
+
+
+def test_ctrl_c_ends_it_without_a_traceback(config, tmp_path):
+    process = subprocess.Popen(
+        command("--config-file", config(test={"eval_freq": 1}), "train.max_epoch", "1000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(tmp_path / "log-run" / "model" / "model.pth.tar-1", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.endswith("\ntorchreid-magnifier train: interrupted\n")
+    assert "Traceback" not in errors
+
+
+# ------------------------------------------------------------------ mistakes
+
+
+def error_of(capsys, *arguments: str) -> str:
+    """The message of a run that must fail with status 2, before it reads any data."""
+    assert main(["train", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert "=> Loading" not in out
+    prefix = "torchreid-magnifier train: error: "
+    assert err.startswith(prefix)
+    return err[len(prefix) :].rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "train.max_epok 3",
+            "command line: there is no option 'train.max_epok'; did you mean 'train.max_epoch'",
+        ),
+        ("train.max_epoch", "options come as pairs 'key value', but 'train.max_epoch' at the end"),
+        (
+            "train.lr 1",
+            "command line: train.lr takes a float such as 0.0003, found '1'",
+        ),
+        (
+            "model.name magnifiernet_r81",
+            "model.name: unknown name 'magnifiernet_r81'; did you mean 'magnifiernet_r18'",
+        ),
+        ("loss.name tripplet", "loss.name: unknown name 'tripplet'; did you mean 'triplet'"),
+        (
+            "-s market1510",
+            "data.sources: unknown name 'market1510'; did you mean 'market1501'",
+        ),
+        ("-t cuhk3", "data.targets: unknown name 'cuhk3'; did you mean 'cuhk03'"),
+        (
+            "--transforms random_erasing",
+            "data.transforms: unknown name 'random_erasing'; did you mean 'random_erase'",
+        ),
+        (
+            "train.lr_scheduler steps",
+            "section 'train': Unsupported scheduler: steps. Must be one of",
+        ),
+        (
+            "loss.name triplet_sd",
+            "loss.name triplet_sd is MagnifierNet's second stage; osnet_x0_25 has no such loss: "
+            "take softmax or triplet",
+        ),
+        (
+            "-s market1501_masks model.name magnifiernet_r18_g loss.name triplet_sd",
+            "model.name magnifiernet_r18_g: loss 'triplet_sd' needs the region features of",
+        ),
+        (
+            "model.name magnifiernet_r18 data.height 100 data.width 56",
+            "magnifiernet_r18 needs data.height and data.width divisible by 16, found 100 and 56: "
+            "the nearest are 96 and 64",
+        ),
+        (
+            "model.name magnifiernet_r18",
+            "magnifiernet_r18 trains with part labels, but data.sources has 'market1501': take "
+            "'market1501_masks'",
+        ),
+        (
+            "data.type video",
+            "this command trains on images, found data.type 'video': for video take torchreid's "
+            "own scripts/main.py",
+        ),
+        ("model.load_weights no.pth", "model.load_weights: there is no file no.pth"),
+        ("model.resume no.pth", "model.resume: there is no file no.pth"),
+        ("train.max_epoch 0", "train.max_epoch must be at least 1, found 0"),
+        (
+            "data.save_dir /dev/null/log",
+            "data.save_dir: cannot write into /dev/null/log: [Errno 20] Not a directory",
+        ),
+    ],
+)
+def test_a_mistake_is_reported_at_once(config, capsys, options, message):
+    assert error_of(capsys, "--config-file", config(), *options.split()).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  lrr: 0.1\n", "there is no option 'train.lrr'; did you mean 'train.lr'"),
+        ("train:\n  lr: [\n", " is not valid YAML: while parsing"),
+        ("- train\n", "expected sections such as 'model:' and 'data:' with keys under them"),
+        ("data:\n  sources: market1501\n", "data.sources takes a list such as ['market1501']"),
+    ],
+)
+def test_a_mistake_in_the_file_names_the_file(tmp_path, capsys, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    found = error_of(capsys, "--config-file", str(path))
+    assert found.startswith(str(path)) and message in found
+
+
+def test_missing_configuration_file(capsys):
+    assert error_of(capsys, "--config-file", "none.yaml") == (
+        "cannot read the configuration file none.yaml: "
+        "[Errno 2] No such file or directory: 'none.yaml'"
+    )
+
+
+def test_a_corrupt_weights_file(config, tmp_path, capsys):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"not a checkpoint")
+    found = error_of(capsys, "--config-file", config(), "model.load_weights", str(path))
+    assert found.startswith(f'model.load_weights: The checkpoint "{path}" cannot be read')
+
+
+def test_missing_data(config, tmp_path, capsys):
+    """Reported by torchreid when it reads the data; still no traceback."""
+    empty = tmp_path / "empty" / "market1501" / "Market-1501-v15.09.15"
+    empty.mkdir(parents=True)
+    root = str(tmp_path / "empty")
+    assert main(["train", "--config-file", config(), "--root", root]) == 2
+    assert f"cannot read the data in {root}: " in capsys.readouterr().err
+
+
+def test_another_runs_checkpoints_are_not_overwritten(config, tmp_path, capsys):
+    path = config()
+    assert main(["train", "--config-file", path, "train.max_epoch", "1"]) == 0
+    before = (tmp_path / "log-run" / "model" / "model.pth.tar-1").read_bytes()
+    capsys.readouterr()
+    assert error_of(capsys, "--config-file", path, "train.lr", "0.1") == (
+        f"{tmp_path}/log-run holds checkpoints of another run (train.lr was 0.0003 and is 0.1): "
+        "give another data.save_dir, or move that folder away"
+    )
+    assert (tmp_path / "log-run" / "model" / "model.pth.tar-1").read_bytes() == before
+
+
+def test_resuming_over_later_checkpoints_is_refused(config, tmp_path, capsys):
+    path = config(test={"eval_freq": 1})
+    assert main(["train", "--config-file", path]) == 0
+    capsys.readouterr()
+    resume = str(tmp_path / "log-run" / "model" / "model.pth.tar-1")
+    assert error_of(capsys, "--config-file", path, "model.resume", resume) == (
+        f"model.resume is at epoch 1, but {tmp_path}/log-run holds checkpoints up to epoch 2, "
+        "which would be overwritten: give another data.save_dir"
+    )
+
+
+def test_stages_that_share_a_folder(config, tmp_path, capsys):
+    path = config()
+    assert error_of(capsys, "--stages", path, path) == (
+        "two stages have the same data.save_dir and would overwrite each other: give "
+        "'data.save_dir D', and stage i writes into D/stage<i>"
+    )
+
+
+def test_a_later_stage_without_the_one_before_it(config, tmp_path, capsys):
+    folder = tmp_path / "log-two" / "model"
+    folder.mkdir(parents=True)
+    (folder / "model.pth.tar-1").write_bytes(b"")
+    assert error_of(capsys, "--stages", config("one"), config("two")) == (
+        f"{tmp_path}/log-two holds checkpoints, but stage 1 of 2 is not finished: they started "
+        "from other weights. Move that folder away"
+    )
+
+
+def test_an_unknown_command(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["tarin"])
+    assert exit_.value.code == 2
+    assert "invalid choice: 'tarin'" in capsys.readouterr().err

@@ -1,0 +1,258 @@
+"""The configuration of ``torchreid-magnifier train``: torchreid's own keys, defaults and meaning.
+
+Keys and defaults are those of torchreid 1.4.0's ``scripts/default_config.py``, so one YAML file
+serves stock ``main.py`` and this command alike. Nothing is added: what is particular to a model
+is chosen by ``model.name`` and ``loss.name``.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from yacs.config import CfgNode
+
+DEFAULTS: dict[str, Any] = {
+    "model": {"name": "resnet50", "pretrained": True, "load_weights": "", "resume": ""},
+    "data": {
+        "type": "image",
+        "root": "reid-data",
+        "sources": ["market1501"],
+        "targets": ["market1501"],
+        "workers": 4,
+        "split_id": 0,
+        "height": 256,
+        "width": 128,
+        "combineall": False,
+        "transforms": ["random_flip"],
+        "k_tfm": 1,
+        "norm_mean": [0.485, 0.456, 0.406],
+        "norm_std": [0.229, 0.224, 0.225],
+        "save_dir": "log",
+        "load_train_targets": False,
+    },
+    "market1501": {"use_500k_distractors": False},
+    "cuhk03": {"labeled_images": False, "classic_split": False, "use_metric_cuhk03": False},
+    "sampler": {
+        "train_sampler": "RandomSampler",
+        "train_sampler_t": "RandomSampler",
+        "num_instances": 4,
+        "num_cams": 1,
+        "num_datasets": 1,
+    },
+    "video": {"seq_len": 15, "sample_method": "evenly", "pooling_method": "avg"},
+    "train": {
+        "optim": "adam",
+        "lr": 0.0003,
+        "weight_decay": 5e-4,
+        "max_epoch": 60,
+        "start_epoch": 0,
+        "batch_size": 32,
+        "fixbase_epoch": 0,
+        "open_layers": ["classifier"],
+        "staged_lr": False,
+        "new_layers": ["classifier"],
+        "base_lr_mult": 0.1,
+        "lr_scheduler": "single_step",
+        "stepsize": [20],
+        "gamma": 0.1,
+        "print_freq": 20,
+        "seed": 1,
+    },
+    "sgd": {"momentum": 0.9, "dampening": 0.0, "nesterov": False},
+    "rmsprop": {"alpha": 0.99},
+    "adam": {"beta1": 0.9, "beta2": 0.999},
+    "loss": {
+        "name": "softmax",
+        "softmax": {"label_smooth": True},
+        "triplet": {"margin": 0.3, "weight_t": 1.0, "weight_x": 0.0},
+    },
+    "test": {
+        "batch_size": 100,
+        "dist_metric": "euclidean",
+        "normalize_feature": False,
+        "ranks": [1, 5, 10, 20],
+        "evaluate": False,
+        "eval_freq": -1,
+        "start_eval": 0,
+        "rerank": False,
+        "visrank": False,
+        "visrank_topk": 10,
+    },
+}
+
+# Which key feeds which argument of torchreid's data manager, optimizer, schedule and engine.
+_DATA = {
+    "root": "data.root",
+    "sources": "data.sources",
+    "targets": "data.targets",
+    "height": "data.height",
+    "width": "data.width",
+    "transforms": "data.transforms",
+    "k_tfm": "data.k_tfm",
+    "norm_mean": "data.norm_mean",
+    "norm_std": "data.norm_std",
+    "use_gpu": "use_gpu",
+    "split_id": "data.split_id",
+    "combineall": "data.combineall",
+    "load_train_targets": "data.load_train_targets",
+    "batch_size_train": "train.batch_size",
+    "batch_size_test": "test.batch_size",
+    "workers": "data.workers",
+    "num_instances": "sampler.num_instances",
+    "num_cams": "sampler.num_cams",
+    "num_datasets": "sampler.num_datasets",
+    "train_sampler": "sampler.train_sampler",
+    "train_sampler_t": "sampler.train_sampler_t",
+    "cuhk03_labeled": "cuhk03.labeled_images",
+    "cuhk03_classic_split": "cuhk03.classic_split",
+    "market1501_500k": "market1501.use_500k_distractors",
+}
+_OPTIMIZER = {
+    "optim": "train.optim",
+    "lr": "train.lr",
+    "weight_decay": "train.weight_decay",
+    "momentum": "sgd.momentum",
+    "sgd_dampening": "sgd.dampening",
+    "sgd_nesterov": "sgd.nesterov",
+    "rmsprop_alpha": "rmsprop.alpha",
+    "adam_beta1": "adam.beta1",
+    "adam_beta2": "adam.beta2",
+    "staged_lr": "train.staged_lr",
+    "new_layers": "train.new_layers",
+    "base_lr_mult": "train.base_lr_mult",
+}
+_SCHEDULER = {
+    "lr_scheduler": "train.lr_scheduler",
+    "stepsize": "train.stepsize",
+    "gamma": "train.gamma",
+    "max_epoch": "train.max_epoch",
+}
+_RUN = {
+    "save_dir": "data.save_dir",
+    "max_epoch": "train.max_epoch",
+    "start_epoch": "train.start_epoch",
+    "fixbase_epoch": "train.fixbase_epoch",
+    "open_layers": "train.open_layers",
+    "start_eval": "test.start_eval",
+    "eval_freq": "test.eval_freq",
+    "test_only": "test.evaluate",
+    "print_freq": "train.print_freq",
+    "dist_metric": "test.dist_metric",
+    "normalize_feature": "test.normalize_feature",
+    "visrank": "test.visrank",
+    "visrank_topk": "test.visrank_topk",
+    "use_metric_cuhk03": "cuhk03.use_metric_cuhk03",
+    "ranks": "test.ranks",
+    "rerank": "test.rerank",
+}
+
+
+class CommandError(Exception):
+    """A mistake in what the command was given. Its text says what is wrong and what to do."""
+
+
+def default_config() -> CfgNode:
+    """All keys at their defaults; ``use_gpu`` says whether this machine has a CUDA device."""
+    cfg = CfgNode(DEFAULTS)
+    cfg.use_gpu = torch.cuda.is_available()
+    return cfg
+
+
+def merge_file(cfg: CfgNode, path: str | Path) -> None:
+    """Set the keys that the YAML file ``path`` gives.
+
+    Raises:
+        CommandError: if the file cannot be read, is no YAML mapping, or has an unknown key or a
+            value of the wrong type.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"cannot read the configuration file {path}: {error}") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CommandError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict | None):
+        raise CommandError(
+            f"{path}: expected sections such as 'model:' and 'data:' with keys under them, "
+            f"found a {type(tree).__name__}"
+        )
+    for key, value in _leaves(tree or {}):
+        _set(cfg, key, value, str(path))
+
+
+def merge_list(cfg: CfgNode, pairs: Sequence[str]) -> None:
+    """Set the keys of a flat list ``[key, value, key, value, ...]``, as typed on a command line.
+
+    Raises:
+        CommandError: if a value is missing, a key unknown, or a value of the wrong type.
+    """
+    if len(pairs) % 2:
+        raise CommandError(
+            f"options come as pairs 'key value', but {pairs[-1]!r} at the end of "
+            f"{' '.join(pairs)!r} stands alone"
+        )
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+        _set(cfg, key, value, "command line")
+
+
+def flatten(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """``{'train.lr': 0.0003, ...}``: every leaf under its dotted key."""
+    return dict(_leaves(cfg))
+
+
+def datamanager_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Keyword arguments of torchreid's ``ImageDataManager``."""
+    return _select(cfg, _DATA)
+
+
+def optimizer_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Keyword arguments of torchreid's ``build_optimizer``, besides the model."""
+    return _select(cfg, _OPTIMIZER)
+
+
+def scheduler_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Keyword arguments of torchreid's ``build_lr_scheduler``, besides the optimizer."""
+    return _select(cfg, _SCHEDULER)
+
+
+def run_arguments(cfg: CfgNode) -> dict[str, Any]:
+    """Keyword arguments of torchreid's ``Engine.run``."""
+    return _select(cfg, _RUN)
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """``"; did you mean 'a' or 'b'?"``, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
+    known = flatten(cfg)
+    if key not in known:
+        raise CommandError(f"{where}: there is no option {key!r}{closest(key, list(known))}")
+    try:
+        cfg.merge_from_list([key, value])
+    except ValueError as error:  # the types are torchreid's: stock main.py refuses the same
+        expected = known[key]
+        raise CommandError(
+            f"{where}: {key} takes a {type(expected).__name__} such as {expected!r}, "
+            f"found {value!r}"
+        ) from error
+
+
+def _select(cfg: CfgNode, table: Mapping[str, str]) -> dict[str, Any]:
+    values = flatten(cfg)
+    return {argument: values[key] for argument, key in table.items()}

@@ -1,0 +1,97 @@
+"""What a run has saved in its folder, and how a later run goes on from there.
+
+torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it evaluates
+(``test.eval_freq``) and at the end. The file is not written atomically: a kill may leave half of
+the newest one.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from yacs.config import CfgNode
+
+from ..checkpoints import CheckpointError, read_checkpoint
+from .config import CommandError, flatten
+
+# Keys that may change between two runs that continue each other: they move files, or only test.
+_FREE = re.compile(
+    r"data\.(root|workers|targets|save_dir)|model\.resume|test\..*|cuhk03\.use_metric_cuhk03"
+    r"|train\.(max_epoch|start_epoch|print_freq)"
+)
+
+
+class Saved(NamedTuple):
+    """The newest readable checkpoint of a folder and the epochs that it has behind it."""
+
+    path: str
+    epoch: int
+
+
+def newest(save_dir: str | Path) -> Saved | None:
+    """The newest checkpoint in ``save_dir`` that can be read, or None.
+
+    Prints a line for each newer file that cannot.
+    """
+    for epoch, path in sorted(_checkpoints(save_dir), reverse=True):
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            print(f"Passing over an unreadable checkpoint (a kill while it was saved?): {error}")
+        else:
+            return Saved(str(path), epoch)
+    return None
+
+
+def last_epoch(save_dir: str | Path) -> int:
+    """The highest epoch among the checkpoints in ``save_dir``, readable or not; 0 without any."""
+    return max((epoch for epoch, _ in _checkpoints(save_dir)), default=0)
+
+
+def check_same_run(cfg: CfgNode) -> None:
+    """See that the checkpoints in ``data.save_dir`` are of this configuration.
+
+    Folders that stock ``main.py`` filled hold no record and are taken as they are.
+
+    Raises:
+        CommandError: if they come from another one.
+    """
+    record = _record(cfg.data.save_dir)
+    if not record.is_file():
+        return
+    try:
+        then = flatten(yaml.safe_load(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise CommandError(f"cannot read {record}: {error}") from error
+    changed = [
+        f"{key} was {then.get(key)!r} and is {value!r}"
+        for key, value in flatten(cfg).items()
+        if not _FREE.fullmatch(key) and then.get(key) != value
+    ]
+    if changed:
+        raise CommandError(
+            f"{cfg.data.save_dir} holds checkpoints of another run ({'; '.join(changed)}): give "
+            "another data.save_dir, or move that folder away"
+        )
+
+
+def record(cfg: CfgNode) -> None:
+    """Write ``cfg`` into its ``data.save_dir`` as ``config.yaml``."""
+    path = _record(cfg.data.save_dir)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(cfg.dump(), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _record(save_dir: str | Path) -> Path:
+    return Path(save_dir, "config.yaml")
+
+
+def _checkpoints(save_dir: str | Path) -> list[tuple[int, Path]]:
+    found = []
+    for path in Path(save_dir, "model").glob("model.pth.tar-*"):
+        if match := re.fullmatch(r"model\.pth\.tar-(\d+)", path.name):
+            found.append((int(match[1]), path))
+    return found

@@ -1,0 +1,310 @@
+"""``torchreid-magnifier train``: torchreid's scripts/main.py, and several stages.
+
+The engine, sampler, data manager and evaluation are torchreid's own, unchanged; image data only.
+A run whose ``data.save_dir`` already holds checkpoints goes on from the newest one: nothing is
+overwritten, and a finished run is not run again.
+"""
+
+import argparse
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torchreid import data as torchreid_data
+from torchreid import engine as torchreid_engine
+from torchreid import models as torchreid_models
+from torchreid import optim as torchreid_optim
+from torchreid import utils as torchreid_utils
+from yacs.config import CfgNode
+
+from ..checkpoints import CheckpointError, read_checkpoint
+from ..data.masks import MaskError
+from . import saved
+from .checks import check
+from .config import (
+    DEFAULTS,
+    CommandError,
+    datamanager_arguments,
+    default_config,
+    merge_file,
+    merge_list,
+    optimizer_arguments,
+    run_arguments,
+    scheduler_arguments,
+)
+
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand. Returns the exit status: 0, or 2 after a mistake in what was given."""
+    try:
+        run(plan(read_stages(_parse(argv))))
+    except (CommandError, CheckpointError, MaskError, OSError) as error:
+        print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="torchreid-magnifier train",
+        description="Train and test as torchreid's scripts/main.py does, with the same YAML files "
+        "and options (image data only). A run goes on from the newest checkpoint in its "
+        "data.save_dir; torchreid saves one when it evaluates (test.eval_freq) and at the end.",
+    )
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument("--config-file", metavar="YAML", help="configuration of a single run")
+    files.add_argument(
+        "--stages",
+        nargs="+",
+        metavar="YAML",
+        help="configurations of successive stages: each starts from the weights that the one "
+        "before it ended with; with 'data.save_dir D' given, stage i writes into D/stage<i>",
+    )
+    parser.add_argument("-s", "--sources", nargs="+", metavar="NAME", help="source datasets")
+    parser.add_argument("-t", "--targets", nargs="+", metavar="NAME", help="target datasets")
+    parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation")
+    parser.add_argument("--root", help="the folder that holds the datasets")
+    parser.add_argument(
+        "options", nargs="*", metavar="key value", help="any option, such as: train.max_epoch 60"
+    )
+    args = parser.parse_intermixed_args(argv)
+    # An argument that takes several values also takes the 'key value' pairs behind it: give back.
+    for name in ("stages", "sources", "targets", "transforms"):
+        values = getattr(args, name) or []
+        keys = [i for i, value in enumerate(values) if _is_key(value)]
+        if keys:
+            args.options = values[keys[0] :] + args.options
+            setattr(args, name, values[: keys[0]])
+    return args
+
+
+def _is_key(word: str) -> bool:
+    section, dot, _ = word.partition(".")
+    return word == "use_gpu" or (
+        bool(dot) and section in DEFAULTS and not word.endswith((".yaml", ".yml"))
+    )
+
+
+def read_stages(args: argparse.Namespace) -> list[CfgNode]:
+    """One configuration for each stage; a plain run is one stage."""
+    stages = []
+    for path in args.stages or [args.config_file]:
+        cfg = default_config()
+        if path:
+            merge_file(cfg, path)
+        for key in ("root", "sources", "targets", "transforms"):
+            if getattr(args, key):
+                cfg.data[key] = getattr(args, key)
+        merge_list(cfg, args.options)
+        stages.append(cfg)
+    if args.stages:
+        _link_stages(stages, "data.save_dir" in args.options[::2])
+    return stages
+
+
+def _link_stages(stages: list[CfgNode], one_folder: bool) -> None:
+    for number, cfg in enumerate(stages, 1):
+        if one_folder:
+            cfg.data.save_dir = os.path.join(cfg.data.save_dir, f"stage{number}")
+        if cfg.model.resume:
+            raise CommandError(
+                "model.resume does not go with --stages, which goes on from what it finds in the "
+                "stages' folders"
+            )
+        if cfg.test.evaluate:
+            raise CommandError(
+                "test.evaluate does not go with --stages: test a stage's weights with "
+                "--config-file and model.load_weights"
+            )
+    folders = [os.path.abspath(cfg.data.save_dir) for cfg in stages]
+    if len(set(folders)) < len(folders):
+        raise CommandError(
+            "two stages have the same data.save_dir and would overwrite each other: "
+            "give 'data.save_dir D', and stage i writes into D/stage<i>"
+        )
+
+
+class Stage(NamedTuple):
+    """One run to do: its configuration, its name in messages, and where it goes on from."""
+
+    cfg: CfgNode
+    title: str
+    start: saved.Saved | None
+
+    @property
+    def finished(self) -> bool:
+        if self.start is None or self.cfg.test.evaluate:
+            return False
+        return self.start.epoch >= self.cfg.train.max_epoch
+
+    @property
+    def final_weights(self) -> str:
+        """The file that this stage ends with, now or later."""
+        if self.start is not None and self.finished:
+            return self.start.path
+        name = f"model.pth.tar-{self.cfg.train.max_epoch}"
+        return os.path.join(self.cfg.data.save_dir, "model", name)
+
+
+def plan(cfgs: Sequence[CfgNode]) -> list[Stage]:
+    """Check the configurations, chain their weights and see how far earlier runs came.
+
+    Raises:
+        CommandError: if anything is wrong; no data has been read by then.
+    """
+    for cfg in cfgs:
+        check(cfg)
+    stages: list[Stage] = []
+    for number, cfg in enumerate(cfgs, 1):
+        previous = stages[-1] if stages else None
+        if previous:
+            cfg.model.load_weights = previous.final_weights
+            if not previous.finished and saved.last_epoch(cfg.data.save_dir):
+                raise CommandError(
+                    f"{cfg.data.save_dir} holds checkpoints, but {previous.title.lower()} is not "
+                    "finished: they started from other weights. Move that folder away"
+                )
+        title = f"Stage {number} of {len(cfgs)}" if len(cfgs) > 1 else "The run"
+        stages.append(Stage(cfg, title, _start(cfg)))
+    return stages
+
+
+def _start(cfg: CfgNode) -> saved.Saved | None:
+    """The checkpoint that a run goes on from: ``model.resume``, or the newest of its folder."""
+    save_dir = cfg.data.save_dir
+    if cfg.model.resume:
+        epoch = read_checkpoint(cfg.model.resume).get("epoch")
+        if not isinstance(epoch, int):
+            raise CommandError(
+                f"model.resume: {cfg.model.resume} holds weights only, no state of training: "
+                "load it by model.load_weights"
+            )
+        start = saved.Saved(cfg.model.resume, epoch)
+        if not cfg.test.evaluate and saved.last_epoch(save_dir) > start.epoch:
+            raise CommandError(
+                f"model.resume is at epoch {start.epoch}, but {save_dir} holds checkpoints up to "
+                f"epoch {saved.last_epoch(save_dir)}, which would be overwritten: give another "
+                "data.save_dir"
+            )
+        return start
+    if cfg.test.evaluate:
+        return None
+    saved.check_same_run(cfg)
+    return saved.newest(save_dir)
+
+
+def run(stages: Sequence[Stage]) -> None:
+    """Train the stages that are not finished, one after the other; test with ``test.evaluate``."""
+    for stage in stages:
+        cfg, title, start = stage
+        if start and stage.finished:
+            print(f"{title} is finished ({start.epoch} epochs, {start.path}): not run again.")
+            continue
+        with _logging(cfg):
+            if start:
+                print(f"{title} goes on after epoch {start.epoch}, from {start.path}")
+            elif len(stages) > 1:
+                print(f"{title} starts")
+            _run_stage(cfg, start)
+
+
+def _run_stage(cfg: CfgNode, start: saved.Saved | None) -> None:
+    torchreid_utils.set_random_seed(cfg.train.seed)
+    print(f"Show configuration\n{cfg}\n")
+    print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
+    if cfg.use_gpu:
+        torch.backends.cudnn.benchmark = True
+    if not cfg.test.evaluate:
+        saved.record(cfg)
+
+    try:
+        datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
+    except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
+        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}") from error
+    model = _build_model(cfg, datamanager.num_train_pids)
+    optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
+    scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
+    if start:
+        try:
+            cfg.train.start_epoch = torchreid_utils.resume_from_checkpoint(
+                start.path, model, optimizer=optimizer, scheduler=scheduler
+            )
+        except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
+            raise CommandError(f"cannot go on from {start.path}: {error}") from error
+        # Else the epochs to come would draw the very batches of the first ones.
+        torchreid_utils.set_random_seed(cfg.train.seed + cfg.train.start_epoch)
+    print(f"Building {cfg.loss.name}-engine for image-reid")
+    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler)
+    engine.run(**run_arguments(cfg))
+
+
+def _build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
+    print(f"Building model: {cfg.model.name}")
+    try:
+        model = torchreid_models.build_model(
+            cfg.model.name,
+            num_classes=num_classes,
+            loss=cfg.loss.name,
+            pretrained=cfg.model.pretrained,
+            use_gpu=cfg.use_gpu,
+        )
+    except (OSError, RuntimeError) as error:  # ImageNet weights that cannot be had
+        raise CommandError(f"cannot build {cfg.model.name}: {error}") from error
+    num_params, flops = torchreid_utils.compute_model_complexity(
+        model, (1, 3, cfg.data.height, cfg.data.width)
+    )
+    print(f"Model complexity: params={num_params:,} flops={flops:,}")
+    if cfg.model.load_weights:
+        torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
+    return nn.DataParallel(model).cuda() if cfg.use_gpu else model
+
+
+def _build_engine(
+    cfg: CfgNode,
+    datamanager: Any,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+) -> Any:
+    common = {
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "use_gpu": cfg.use_gpu,
+        "label_smooth": cfg.loss.softmax.label_smooth,
+    }
+    if cfg.loss.name == "softmax":
+        return torchreid_engine.ImageSoftmaxEngine(datamanager, model, **common)
+    return torchreid_engine.ImageTripletEngine(
+        datamanager,
+        model,
+        margin=cfg.loss.triplet.margin,
+        weight_t=cfg.loss.triplet.weight_t,
+        weight_x=cfg.loss.triplet.weight_x,
+        **common,
+    )
+
+
+@contextmanager
+def _logging(cfg: CfgNode) -> Iterator[None]:
+    """Printed lines also go into a log file in ``data.save_dir``, by torchreid's Logger."""
+    name = "test.log" if cfg.test.evaluate else "train.log"
+    console = sys.stdout
+    logger = torchreid_utils.Logger(
+        os.path.join(cfg.data.save_dir, name + time.strftime("-%Y-%m-%d-%H-%M-%S"))
+    )
+    logger.file.reconfigure(line_buffering=True)  # a killed run leaves its log complete
+    sys.stdout = logger
+    try:
+        yield
+    finally:
+        sys.stdout = console
+        logger.console = io.StringIO()  # the Logger closes its console with itself
+        logger.close()
