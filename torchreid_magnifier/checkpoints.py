@@ -158,7 +158,7 @@ def _require_same_model(
     ]
     if any(faults):
         raise CheckpointError(
-            f'"{path}" is a checkpoint of another model. Of its entries, '
+            f'"{path}" is a checkpoint of another model, by its entries: '
             f"{'; '.join(fault for fault in faults if fault)}. "
             "Build the model by the name it was trained as (model.name), or give its own file."
         )
@@ -170,7 +170,7 @@ def _count(names: Iterable[str], fault: str) -> str:
     if not names:
         return ""
     dots = ", ..." if len(names) > 3 else ""
-    return f"{len(names)} are {fault} ({', '.join(names[:3])}{dots})"
+    return f"{len(names)} {fault} ({', '.join(names[:3])}{dots})"
 
 
 def _tensors_in(checkpoint: Any) -> dict[str, Tensor]:

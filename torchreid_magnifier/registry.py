@@ -16,14 +16,10 @@ import torchreid
 
 from .checkpoints import allow_numpy_scalars, load_weights, require_resumable, unwrap
 from .data.datasets import with_masks
+from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models.magnifiernet import MODELS, MagnifierNet
 from .optim import WarmupMultiStepLR, default_warmup_epochs
-
-try:
-    from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
-except ImportError:  # not there yet
-    SyntheticPedestrians = SyntheticPedestriansOccluded = None
 
 SCHEDULE = "warmup_multi_step"
 MASKS_SUFFIX = "_masks"
@@ -54,9 +50,8 @@ def _register_losses() -> None:
 
 def _register_datasets() -> None:
     registered = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
-    if SyntheticPedestrians:
-        registered.setdefault("synthetic_pedestrians", SyntheticPedestrians)
-        registered.setdefault("synthetic_pedestrians_occluded", SyntheticPedestriansOccluded)
+    registered.setdefault("synthetic_pedestrians", SyntheticPedestrians)
+    registered.setdefault("synthetic_pedestrians_occluded", SyntheticPedestriansOccluded)
     for name, dataset in list(registered.items()):
         masked = name + MASKS_SUFFIX
         if not name.endswith(MASKS_SUFFIX) and masked not in registered:

@@ -1,0 +1,233 @@
+"""Checkpoints: what is read, what is refused and with which words, and what loads into a model."""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from torchreid_magnifier.checkpoints import (
+    CheckpointError,
+    load_weights,
+    read_checkpoint,
+    require_resumable,
+    state_dict_of,
+)
+
+
+class Net(nn.Module):
+    """As small as a model with a named classifier can be."""
+
+    def __init__(self, num_classes: int = 3, width: int = 4, trunk: str = "trunk") -> None:
+        super().__init__()
+        self.add_module(trunk, nn.Linear(2, width))
+        self.norm = nn.BatchNorm1d(width)
+        self.classifier = nn.ModuleDict({"global": nn.Linear(width, num_classes)})
+
+
+def save(model: nn.Module, path: Path, **others) -> Path:
+    torch.save({"state_dict": model.state_dict(), "epoch": 7, **others}, path)
+    return path
+
+
+def same(a: nn.Module, b: nn.Module, *, but: str = "nothing") -> bool:
+    others = b.state_dict()
+    return all(
+        torch.equal(t, others[name]) for name, t in a.state_dict().items() if but not in name
+    )
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def test_a_checkpoint_of_torchreids_engine(tmp_path):
+    model = Net()
+    path = save(model, tmp_path / "model.pth.tar-7", rank1=np.float32(0.5), best=np.float64(0.25))
+    checkpoint = read_checkpoint(path)
+    assert checkpoint["epoch"] == 7
+    assert checkpoint["rank1"] == 0.5 and checkpoint["best"] == 0.25
+    assert state_dict_of(checkpoint).keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+@pytest.mark.parametrize("scalar", [np.float32, np.float64, np.int64, np.bool_])
+def test_numpy_scalars_written_by_numpy_1_and_2(module, scalar, tmp_path):
+    path = save(Net(), tmp_path / "here", rank1=scalar(1))
+    moved = tmp_path / "moved"
+    found = 0
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(moved, "w") as target:
+        for item in source.infolist():
+            content = source.read(item)
+            if item.filename.endswith("data.pkl"):
+                for name in (b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"):
+                    found += content.count(name)
+                    content = content.replace(name, b"c" + module.encode() + b"\n")
+            target.writestr(item, content)
+    assert found == 1
+    assert read_checkpoint(moved)["rank1"] == scalar(1)
+    assert torch.load(moved, weights_only=True)["rank1"] == scalar(1)
+
+
+def test_a_bare_state_dict_and_a_data_parallel_one(tmp_path):
+    model = Net()
+    torch.save(nn.DataParallel(model).state_dict(), tmp_path / "weights.pth")
+    tensors = state_dict_of(read_checkpoint(str(tmp_path / "weights.pth")))
+    assert tensors.keys() == model.state_dict().keys()
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "absent.pth", tmp_path):
+        with pytest.raises(CheckpointError) as error:
+            read_checkpoint(path)
+        assert str(error.value) == (
+            f'There is no checkpoint "{path}": expected a file that torchreid saved, such as '
+            "log/model/model.pth.tar-60."
+        )
+
+
+class Intruder:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("intruder-was-here"),)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "flipped", "empty", "text", "code", "numpy"])
+def test_an_unreadable_file(fault, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = save(Net(), tmp_path / "model.pth.tar-7")
+    whole = path.read_bytes()
+    if fault == "truncated":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif fault == "flipped":
+        start = whole.index(b"data.pkl") + 60
+        path.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+    elif fault == "empty":
+        path.write_bytes(b"")
+    elif fault == "text":
+        path.write_text("<html>404</html>")
+    elif fault == "code":
+        save(Net(), path, intruder=Intruder())
+    elif fault == "numpy":
+        path.write_bytes(pickle.dumps(np.zeros(3), protocol=2))
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    assert str(error.value) == (
+        f'The checkpoint "{path}" cannot be read: it is corrupt, cut short, or holds more '
+        "than tensors and numbers. Copy it again, or take an earlier one of the same run."
+    )
+    assert error.value.__cause__ is not None
+    assert not Path("intruder-was-here").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ([1, 2], "an object of type list"),
+        (torch.zeros(2), "an object of type Tensor"),
+        ({}, "an empty dict"),
+        ({"epoch": 3, "rank1": 0.5}, "a dict with the keys 'epoch', 'rank1'"),
+        ({"state_dict": {}}, "a dict with the keys 'state_dict'"),
+        ({"state_dict": {"a": 1}}, "a dict with the keys 'state_dict'"),
+        ({"state_dict": [1]}, "a dict with the keys 'state_dict'"),
+        ({1: torch.zeros(2)}, "a dict with the keys 1"),
+    ],
+)
+def test_a_file_without_named_tensors(content, found, tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    assert str(error.value) == (
+        f'"{path}" is not a checkpoint: expected a dict of tensors by name, or one that '
+        f'holds it as "state_dict"; found {found}.'
+    )
+
+
+# ---------------------------------------------------------------------- loading
+
+
+@pytest.mark.parametrize("parallel_file", [False, True])
+@pytest.mark.parametrize("parallel_model", [False, True])
+def test_every_weight_is_loaded(parallel_file, parallel_model, tmp_path, capsys):
+    source, target = Net(), Net()
+    path = save(nn.DataParallel(source) if parallel_file else source, tmp_path / "weights")
+    assert not same(source, target)
+    load_weights(nn.DataParallel(target) if parallel_model else target, path)
+    assert same(source, target)
+    assert capsys.readouterr().out == f'Loaded the weights of "{path}"\n'
+
+
+def test_classifiers_of_other_identities_are_left_and_said(tmp_path, capsys):
+    source, target = Net(num_classes=5), Net(num_classes=3)
+    before = target.classifier["global"].weight.clone()
+    path = save(source, tmp_path / "weights")
+    load_weights(target, path)
+    assert same(source, target, but="classifier")
+    assert torch.equal(target.classifier["global"].weight, before)
+    assert capsys.readouterr().out == (
+        f'Loaded the weights of "{path}"\n'
+        "Kept the model's own values for 2 classifier entries: the file has none, "
+        "or those of other training identities\n"
+    )
+
+
+def test_absent_classifiers_are_left(tmp_path):
+    source, target = Net(), Net()
+    tensors = {n: t for n, t in source.state_dict().items() if not n.startswith("classifier.")}
+    torch.save(tensors, tmp_path / "weights")
+    load_weights(target, tmp_path / "weights")
+    assert same(source, target, but="classifier")
+    assert not same(source, target)
+
+
+def other_model(path: Path, faults: str) -> str:
+    return (
+        f'"{path}" is a checkpoint of another model, by its entries: {faults}. '
+        "Build the model by the name it was trained as (model.name), or give its own file."
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "faults"),
+    [
+        (
+            Net(trunk="body"),
+            "2 missing (trunk.bias, trunk.weight); 2 unexpected (body.bias, body.weight)",
+        ),
+        (
+            Net(width=5),
+            "6 of another shape (norm.bias (5,) instead of (4,), norm.running_mean (5,) "
+            "instead of (4,), norm.running_var (5,) instead of (4,), ...)",
+        ),
+        (
+            nn.Sequential(OrderedDict(first=nn.Linear(2, 2), classifier=nn.Linear(2, 3))),
+            "7 missing (norm.bias, norm.num_batches_tracked, norm.running_mean, ...); "
+            "2 unexpected (first.bias, first.weight)",
+        ),
+    ],
+)
+def test_another_model_is_refused_and_changes_nothing(source, faults, tmp_path):
+    path = save(source, tmp_path / "weights")
+    target = Net()
+    before = {name: t.clone() for name, t in target.state_dict().items()}
+    with pytest.raises(CheckpointError) as error:
+        load_weights(target, path)
+    assert str(error.value) == other_model(path, faults)
+    assert all(torch.equal(t, before[name]) for name, t in target.state_dict().items())
+
+
+def test_resuming_takes_the_same_identities(tmp_path):
+    path = save(Net(num_classes=3), tmp_path / "weights")
+    require_resumable(nn.DataParallel(Net(num_classes=3)), path)
+    with pytest.raises(CheckpointError) as error:
+        require_resumable(Net(num_classes=5), path)
+    assert str(error.value) == other_model(
+        path,
+        "2 of another shape (classifier.global.bias (3,) instead of (5,), "
+        "classifier.global.weight (3, 4) instead of (5, 4))",
+    )

@@ -1,0 +1,111 @@
+"""The warm-up schedule against its definition, epoch by epoch, and across a resume."""
+
+import pytest
+import torch
+
+from torchreid_magnifier.optim import WarmupMultiStepLR, default_warmup_epochs
+
+
+def make_optimizer(*learning_rates: float) -> torch.optim.Optimizer:
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in learning_rates]
+    return torch.optim.SGD(groups)
+
+
+def run(optimizer, scheduler, epochs: int) -> list[list[float]]:
+    """The learning rates of each epoch, read as torchreid's engine does: step after the epoch."""
+    rates = []
+    for _ in range(epochs):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def expected_rate(base, epoch, milestones, gamma, warmup_factor, warmup_epochs) -> float:
+    rate = base
+    for milestone in milestones:
+        if epoch >= milestone:
+            rate = rate * gamma
+    if epoch < warmup_epochs:
+        a = epoch / warmup_epochs
+        rate = rate * (warmup_factor * (1 - a) + a)
+    return rate
+
+
+@pytest.mark.parametrize("warmup", [(0.01, 10), (0.5, 3), (1.0, 5), (0.0, 4), (0.3, 0)])
+@pytest.mark.parametrize("milestones", [[40, 70], [12], [11, 12, 60]])
+def test_every_epoch_follows_the_definition(milestones, warmup):
+    factor, epochs = warmup
+    optimizer = make_optimizer(3.5e-4, 0.1)
+    scheduler = WarmupMultiStepLR(optimizer, milestones, 0.1, factor, epochs)
+    for epoch, rates in enumerate(run(optimizer, scheduler, 80)):
+        for base, rate in zip([3.5e-4, 0.1], rates, strict=True):
+            expected = expected_rate(base, epoch, milestones, 0.1, factor, epochs)
+            assert rate == pytest.approx(expected, rel=1e-12, abs=0), epoch
+
+
+def test_the_papers_schedule_at_its_corners():
+    optimizer = make_optimizer(3.5e-4)
+    rates = [rate for (rate,) in run(optimizer, WarmupMultiStepLR(optimizer, [40, 70]), 72)]
+    assert rates[0] == pytest.approx(3.5e-6)
+    assert rates[5] == pytest.approx(3.5e-4 * 0.505)
+    assert rates[10] == rates[39] == pytest.approx(3.5e-4)
+    assert rates[40] == rates[69] == pytest.approx(3.5e-5)
+    assert rates[70] == pytest.approx(3.5e-6)
+
+
+@pytest.mark.parametrize("stop", [0, 3, 10, 13, 21])
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(stop, tmp_path):
+    optimizer = make_optimizer(0.1, 0.02)
+    whole = run(optimizer, WarmupMultiStepLR(optimizer, [13, 20], 0.1), 25)
+
+    optimizer = make_optimizer(0.1, 0.02)
+    scheduler = WarmupMultiStepLR(optimizer, [13, 20], 0.1)
+    first = run(optimizer, scheduler, stop)
+    state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    torch.save(state, tmp_path / "state.pth")
+    state = torch.load(tmp_path / "state.pth", weights_only=True)
+
+    optimizer = make_optimizer(0.1, 0.02)
+    scheduler = WarmupMultiStepLR(optimizer, [13, 20], 0.1)
+    optimizer.load_state_dict(state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+    assert first + run(optimizer, scheduler, 25 - stop) == whole
+
+
+@pytest.mark.parametrize("milestones", [[], [0, 5], [-3], [20, 20], [30, 20], [20.0], ["20"]])
+def test_milestones_must_increase(milestones):
+    with pytest.raises(ValueError) as error:
+        WarmupMultiStepLR(make_optimizer(0.1), milestones, warmup_epochs=0)
+    message = f"milestones must be increasing positive integers, got {milestones!r}."
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gamma": 0.0}, "gamma must be positive, got 0.0."),
+        ({"warmup_factor": 1.5}, "warmup_factor must be within 0..1, got 1.5."),
+        ({"warmup_factor": -0.1}, "warmup_factor must be within 0..1, got -0.1."),
+        (
+            {"warmup_epochs": 20},
+            "warmup_epochs must be at least 0 and below the first milestone (20), got 20.",
+        ),
+        (
+            {"warmup_epochs": -1},
+            "warmup_epochs must be at least 0 and below the first milestone (20), got -1.",
+        ),
+    ],
+)
+def test_arguments_out_of_range(arguments, message):
+    with pytest.raises(ValueError) as error:
+        WarmupMultiStepLR(make_optimizer(0.1), [20, 30], **arguments)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("milestones", "epochs"), [([40, 70], 10), ([41], 10), ([39], 9), ([8], 2), ([3], 0), ([1], 0)]
+)
+def test_the_warmup_is_a_quarter_of_a_short_first_step(milestones, epochs):
+    assert default_warmup_epochs(milestones) == epochs
+    WarmupMultiStepLR(make_optimizer(0.1), milestones, warmup_epochs=epochs)
