@@ -1,6 +1,6 @@
 """The mask-aware version of any torchreid image dataset class."""
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from PIL import Image
@@ -40,7 +40,7 @@ def with_masks(cls: type, name: str | None = None) -> type:
     return _masked_class(cls, name or cls.__name__.lower())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _masked_class(cls: type, name: str) -> type:
     namespace = {"_made_of": (cls, name), "__doc__": f"{cls.__name__} with part masks."}
     return type(f"{cls.__name__}Masks", (_MaskedDataset, cls), namespace)

@@ -117,9 +117,10 @@ def _decode(path: str) -> np.ndarray:
 
 def _label_fault(labels: np.ndarray) -> str | None:
     """What is wrong with the values of a label map, if anything."""
-    # Some tools save whole numbers as floats; the comparison is also False for NaN.
-    if labels.dtype.kind == "f" and not (wrong := labels[labels != np.floor(labels)]).size == 0:
-        return f"found {wrong[0]:g}"
+    if labels.dtype.kind == "f":  # some tools save whole numbers as floats
+        broken = labels[labels != np.floor(labels)]  # NaN is also unequal
+        if broken.size:
+            return f"found {broken[0]:g}"
     low, high = labels.min(), labels.max()
     if low < 0 or high >= NUM_PARTS:
         return f"found {low if low < 0 else high:g}"

@@ -23,20 +23,29 @@ Kind = Literal["geometric", "image"]
 # torchreid.data.transforms, wherever this distribution keeps it.
 _torchreid = importlib.import_module(f"{torchreid_data.__name__}.transforms")
 
-_GEOMETRIC = (
-    T.Resize,
-    T.Pad,
-    T.CenterCrop,
-    T.RandomCrop,
-    T.RandomResizedCrop,
-    T.RandomHorizontalFlip,
-    T.RandomVerticalFlip,
-    T.RandomRotation,
-    T.RandomAffine,
-    T.RandomPerspective,
-    _torchreid.Random2DTranslation,
-)
-_DETERMINISTIC = (T.Resize, T.Pad, T.CenterCrop)
+# How the state of each generator of random numbers is read and set.
+_GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+    "random": (random.getstate, random.setstate),
+    "numpy": (np.random.get_state, np.random.set_state),
+    "torch": (torch.get_rng_state, torch.set_rng_state),
+}
+
+# Transforms that move pixels, and the generators they draw from. Only these are set back: the
+# states of all three take as long as reading the mask.
+_GEOMETRIC: dict[type, tuple[str, ...]] = {
+    T.Resize: (),
+    T.Pad: (),
+    T.CenterCrop: (),
+    T.RandomCrop: ("torch",),
+    T.RandomResizedCrop: ("torch",),
+    T.RandomHorizontalFlip: ("torch",),
+    T.RandomVerticalFlip: ("torch",),
+    T.RandomRotation: ("torch",),
+    T.RandomAffine: ("torch",),
+    T.RandomPerspective: ("torch",),
+    _torchreid.Random2DTranslation: ("random",),
+}
+# Transforms after which every pixel is where it was.
 _IMAGE = (
     T.ToTensor,
     T.PILToTensor,
@@ -82,13 +91,11 @@ class JointTransform:
         torch.Size([4, 4, 2])
     """
 
-    _kinds: dict[type, Kind] = {
-        **dict.fromkeys(_GEOMETRIC, "geometric"),
-        **dict.fromkeys(_IMAGE, "image"),
-    }
+    # Class -> generators it draws from if it moves pixels, None if it does not.
+    _known: dict[type, tuple[str, ...] | None] = {**_GEOMETRIC, **dict.fromkeys(_IMAGE)}
 
     def __init__(self, transform: Callable[[Any], Any]):
-        self._steps = [(step, self._for_labels(step)) for step in _flatten(transform)]
+        self._steps = [self._plan(step) for step in _flatten(transform)]
 
     @classmethod
     def register(cls, transform_class: type, kind: Kind) -> None:
@@ -103,7 +110,7 @@ class JointTransform:
         """
         if kind not in ("geometric", "image"):
             raise ValueError(f"expected kind 'geometric' or 'image', found {kind!r}")
-        cls._kinds[transform_class] = kind
+        cls._known[transform_class] = None if kind == "image" else tuple(_GENERATORS)
 
     def __call__(self, image: Image.Image, labels: np.ndarray) -> torch.Tensor:
         """Transforms an image together with its labels.
@@ -126,15 +133,13 @@ class JointTransform:
             )
         moved: Any = Image.fromarray(labels)
         transformed: Any = image
-        for step, for_labels in self._steps:
+        for step, for_labels, generators in self._steps:
             if for_labels is not None:
-                if isinstance(step, _DETERMINISTIC):
-                    moved = for_labels(moved)
-                else:
-                    # Labels first: what the image then draws is what it would draw alone.
-                    state = _random_state()
-                    moved = for_labels(moved)
-                    _set_random_state(state)
+                # Labels first: what the image then draws is what it would draw alone.
+                states = [_GENERATORS[name][0]() for name in generators]
+                moved = for_labels(moved)
+                for name, state in zip(generators, states, strict=True):
+                    _GENERATORS[name][1](state)
             transformed = step(transformed)
 
         shape = (3, moved.height, moved.width)
@@ -146,27 +151,30 @@ class JointTransform:
         channel = torch.from_numpy(np.array(moved)).to(transformed.dtype)
         return torch.cat([transformed, channel[None]])
 
-    def _for_labels(self, step: Callable) -> Callable | None:
-        """The copy of a transform that moves labels, or None if it moves no pixels."""
-        kind = self._kinds.get(type(step))
-        if kind is None:
+    def _plan(self, step: Callable) -> tuple[Callable, Callable | None, tuple[str, ...]]:
+        """A transform, the copy of it that moves labels, and the generators both draw from."""
+        if type(step) not in self._known:
             name = type(step).__name__
             raise TypeError(
                 f"unknown transform {type(step).__module__}.{name}: part labels must follow it if "
                 f"it moves pixels. Say JointTransform.register({name}, 'geometric') if it does, "
                 f"JointTransform.register({name}, 'image') if every pixel stays in its place"
             )
-        if kind == "image":
-            return None
-        replay: Any = copy.copy(step)
-        if hasattr(replay, "interpolation"):
-            pil_constant = isinstance(replay.interpolation, int)
-            replay.interpolation = (
-                Image.Resampling.NEAREST if pil_constant else T.InterpolationMode.NEAREST
-            )
-        if hasattr(replay, "fill"):
-            replay.fill = BACKGROUND
-        return replay
+        generators = self._known[type(step)]
+        return (step, None, ()) if generators is None else (step, _for_labels(step), generators)
+
+
+def _for_labels(step: Callable) -> Callable:
+    """A copy of a geometric transform that makes no labels which were not there."""
+    replay: Any = copy.copy(step)
+    if hasattr(replay, "interpolation"):
+        pil_constant = isinstance(replay.interpolation, int)
+        replay.interpolation = (
+            Image.Resampling.NEAREST if pil_constant else T.InterpolationMode.NEAREST
+        )
+    if hasattr(replay, "fill"):
+        replay.fill = BACKGROUND
+    return replay
 
 
 def _flatten(transform: Callable) -> Iterator[Callable]:
@@ -175,13 +183,3 @@ def _flatten(transform: Callable) -> Iterator[Callable]:
             yield from _flatten(step)
     else:
         yield transform
-
-
-def _random_state() -> tuple:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def _set_random_state(state: tuple) -> None:
-    random.setstate(state[0])
-    np.random.set_state(state[1])
-    torch.set_rng_state(state[2])

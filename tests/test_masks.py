@@ -1,0 +1,333 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from torchreid_magnifier.data.masks import (
+    MaskError,
+    check_masks,
+    find_mask,
+    mask_candidates,
+    read_mask,
+)
+
+WIDTH, HEIGHT = 8, 16
+
+
+def labels_0_to_7(height=HEIGHT, width=WIDTH):
+    return (np.arange(height * width).reshape(height, width) % 8).astype(np.uint8)
+
+
+def save(path, array):
+    """Writes an array as .npy, or as an image of the format that the path ends in."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if str(path).endswith(".npy"):
+        np.save(path, array)
+    else:
+        Image.fromarray(array).save(path)
+    return str(path)
+
+
+def save_image(path, height=HEIGHT, width=WIDTH):
+    return save(path, np.full((height, width, 3), 90, np.uint8))
+
+
+def cut(path):
+    """Cuts a file short after its header."""
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[: len(content) * 2 // 3])
+
+
+# Where masks are looked for
+
+
+@pytest.mark.parametrize(
+    "image, mask",
+    [
+        (
+            "market1501/Market-1501-v15.09.15/bounding_box_train/0002_c1s1_000451_03.jpg",
+            "market1501/Market-1501-v15.09.15_ps_label/bounding_box_train/0002_c1s1_000451_03.png",
+        ),
+        (
+            "dukemtmc-reid/DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg",
+            "dukemtmc-reid/DukeMTMC-reID_ps_label/bounding_box_train/0001_c2_f0046182.png",
+        ),
+        (
+            "cuhk03/images_labeled/1_001_1_01.png",
+            "cuhk03/images_labeled_ps_label/1_001_1_01.png",
+        ),
+        (
+            "msmt17/MSMT17_V1/train/0000/0000_000_01_0303morning_0008_0.jpg",
+            "msmt17/MSMT17_V1_ps_label/train/0000/0000_000_01_0303morning_0008_0.png",
+        ),
+        (
+            "synthetic_pedestrians/images/train/0003_c1_05.jpg",
+            "synthetic_pedestrians/images_ps_label/train/0003_c1_05.png",
+        ),
+        # the layout of MagnifierNet's released code
+        (
+            "Market-1501/bounding_box_train/0002_c1s1_000451_03.jpg",
+            "Market-1501/segmentation/bounding_box_train/0002_c1s1_000451_03.jpg.npy",
+        ),
+    ],
+)
+def test_finds_the_mask_in_each_layout(tmp_path, image, mask):
+    image = str(tmp_path / image)
+    assert find_mask(image, tmp_path) is None
+    mask = save(tmp_path / mask, labels_0_to_7())
+    assert find_mask(image, tmp_path) == mask
+    assert find_mask(image) == mask
+    assert check_masks([save_image(image)], root=tmp_path) == {image: mask}
+
+
+def test_candidates_go_from_the_nearest_folder_up_to_the_root():
+    assert mask_candidates("/data/market/M/bounding_box_test/x.jpg", "/data") == [
+        "/data/market/M/bounding_box_test_ps_label/x.png",
+        "/data/market/M_ps_label/bounding_box_test/x.png",
+        "/data/market_ps_label/M/bounding_box_test/x.png",
+        "/data_ps_label/market/M/bounding_box_test/x.png",
+        "/data/market/M/segmentation/bounding_box_test/x.jpg.npy",
+    ]
+
+
+@pytest.mark.parametrize("root", [None, "/elsewhere", "/d"])
+def test_without_a_root_above_the_image_all_ancestors_are_candidates(root):
+    assert mask_candidates("/data/set/x.jpg", root) == [
+        "/data/set_ps_label/x.png",
+        "/data_ps_label/set/x.png",
+    ]
+
+
+def test_the_first_layout_wins_when_there_are_two(tmp_path):
+    image = str(tmp_path / "set/bounding_box_train/x.jpg")
+    released = save(tmp_path / "set/segmentation/bounding_box_train/x.jpg.npy", labels_0_to_7())
+    assert find_mask(image, tmp_path) == released
+    eanet = save(tmp_path / "set_ps_label/bounding_box_train/x.png", labels_0_to_7())
+    assert find_mask(image, tmp_path) == eanet
+
+
+def test_relative_paths_are_followed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_image("images/x.jpg")
+    mask = save(tmp_path / "images_ps_label/x.png", labels_0_to_7())
+    assert check_masks(["images/x.jpg"]) == {"images/x.jpg": mask}
+
+
+def test_folders_are_searched_once_however_many_images_they_hold(tmp_path, monkeypatch):
+    images = [save_image(tmp_path / f"set/train/{i}.jpg") for i in range(100)]
+    for i in range(100):
+        save(tmp_path / f"set_ps_label/train/{i}.png", labels_0_to_7())
+    asked = []
+    isdir = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: asked.append(path) or isdir(path))
+    check_masks(images, root=tmp_path / "set")
+    assert len(asked) == 2
+
+
+# Reading
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16, np.float32])
+def test_reads_npy_of_whole_numbers(tmp_path, dtype):
+    read = read_mask(save(tmp_path / "m.npy", labels_0_to_7().astype(dtype)))
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, labels_0_to_7())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_reads_png_of_8_and_16_bits(tmp_path, dtype):
+    read = read_mask(save(tmp_path / "m.png", labels_0_to_7().astype(dtype)))
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, labels_0_to_7())
+
+
+def test_reads_the_indices_of_a_palette_png(tmp_path):
+    image = Image.fromarray(labels_0_to_7())
+    image.putpalette([value for index in range(8) for value in (255 - index, 3 * index, 200)])
+    assert image.mode == "P"
+    image.save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png"), labels_0_to_7())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_a_png_of_several_channels_is_no_mask(tmp_path, mode):
+    path = str(tmp_path / "m.png")
+    Image.fromarray(labels_0_to_7()).convert(mode).save(path)
+    with pytest.raises(MaskError) as error:
+        read_mask(path)
+    assert str(error.value) == (
+        f"{path}: expected one channel of part labels, found an image of mode '{mode}'"
+    )
+
+
+@pytest.mark.parametrize(
+    "array, found",
+    [
+        (np.zeros((2, 3, 8)), "shape (2, 3, 8) of float64"),
+        (np.zeros((0, 3)), "shape (0, 3) of float64"),
+        (np.zeros((2, 3), complex), "shape (2, 3) of complex128"),
+        (np.full((2, 3), "a"), "shape (2, 3) of <U1"),
+    ],
+)
+def test_an_npy_that_is_no_map_of_numbers_is_no_mask(tmp_path, array, found):
+    path = save(tmp_path / "m.npy", array)
+    with pytest.raises(MaskError) as error:
+        read_mask(path)
+    assert str(error.value) == f"{path}: expected labels of shape (height, width), found {found}"
+
+
+@pytest.mark.parametrize(
+    "value, dtype, found",
+    [
+        (8, np.uint8, "8"),
+        (255, np.uint8, "255"),
+        (-1, np.int16, "-1"),
+        (300, np.int64, "300"),
+        (0.5, np.float32, "0.5"),
+        (np.nan, np.float64, "nan"),
+        (np.inf, np.float64, "inf"),
+    ],
+)
+def test_other_values_than_the_labels_are_an_error(tmp_path, value, dtype, found):
+    labels = labels_0_to_7().astype(dtype)
+    labels[3, 5] = value
+    path = save(tmp_path / "m.npy", labels)
+    with pytest.raises(MaskError) as error:
+        read_mask(path)
+    assert str(error.value) == f"{path}: expected the integer labels 0 to 7, found {found}"
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    path = str(tmp_path / "m.npy")
+    np.save(path, np.array([Trap()], dtype=object), allow_pickle=True)
+    with pytest.raises(MaskError, match=r"m\.npy: cannot be read \(Object arrays cannot be loaded"):
+        read_mask(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"])
+@pytest.mark.parametrize("suffix", [".png", ".npy"])
+def test_a_corrupt_file_is_an_error_that_names_it(tmp_path, content, suffix):
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(MaskError, match=rf"m\{suffix}: cannot be read \("):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".npy"])
+def test_a_file_cut_short_is_an_error_that_names_it(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 8, (64, 64)).astype(np.uint8)
+    path = save(tmp_path / f"m{suffix}", noise)
+    cut(path)
+    with pytest.raises(MaskError, match=rf"m\{suffix}: cannot be read \("):
+        read_mask(path)
+
+
+# The check before training
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Ten images, each with a mask."""
+    for i in range(10):
+        save(tmp_path / f"set_ps_label/{i}.png", labels_0_to_7())
+    return [save_image(tmp_path / f"set/{i}.jpg") for i in range(10)]
+
+
+def check(images, root):
+    with pytest.raises(MaskError) as error:
+        check_masks(images, "my_set", root)
+    return str(error.value).replace(str(root), "ROOT")
+
+
+def test_all_is_well(images, tmp_path):
+    masks = check_masks(images * 2, "my_set", tmp_path)
+    assert list(masks) == images
+    assert list(masks.values()) == [str(tmp_path / f"set_ps_label/{i}.png") for i in range(10)]
+
+
+def test_no_images_is_all_well():
+    assert check_masks([]) == {}
+
+
+def test_one_message_tells_every_kind_of_fault(images, tmp_path):
+    folder = tmp_path / "set_ps_label"
+    (tmp_path / "set/1.jpg").write_bytes(b"no image")
+    (folder / "2.png").unlink()
+    (folder / "3.png").write_bytes(b"no mask")
+    save(folder / "4.png", labels_0_to_7(height=WIDTH, width=HEIGHT))
+    save(folder / "5.png", labels_0_to_7() + np.uint8(1))
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "6.png")
+    assert check(images, tmp_path) == (
+        "6 of 10 training images cannot be used with their part masks.\n"
+        "unreadable images: 1\n"
+        "  ROOT/set/1.jpg: cannot identify image file 'ROOT/set/1.jpg'\n"
+        "images without a mask: 1\n"
+        "  ROOT/set/2.jpg\n"
+        "  tried for the first of them:\n"
+        "    ROOT/set_ps_label/2.png\n"
+        "    ROOT_ps_label/set/2.png\n"
+        "unreadable masks: 2\n"
+        "  ROOT/set_ps_label/3.png: cannot be read (cannot identify image file "
+        "'ROOT/set_ps_label/3.png')\n"
+        "  ROOT/set_ps_label/6.png: expected one channel of part labels, found an image of mode "
+        "'RGB'\n"
+        "masks of another size than their image (width x height): 1\n"
+        "  ROOT/set_ps_label/4.png: expected 8x16, found 16x8\n"
+        "masks with labels other than the integers 0 to 7: 1\n"
+        "  ROOT/set_ps_label/5.png: found 8\n"
+        "Masks are made by\n"
+        "  torchreid-magnifier masks make --dataset my_set --root ROOT"
+    )
+
+
+def test_a_long_list_is_cut_after_five_paths(images, tmp_path):
+    for i in range(9):
+        (tmp_path / f"set_ps_label/{i}.png").unlink()
+    assert check(images, tmp_path) == (
+        "9 of 10 training images cannot be used with their part masks.\n"
+        "images without a mask: 9\n"
+        "  ROOT/set/0.jpg\n"
+        "  ROOT/set/1.jpg\n"
+        "  ROOT/set/2.jpg\n"
+        "  ROOT/set/3.jpg\n"
+        "  ROOT/set/4.jpg\n"
+        "  ... and 4 more\n"
+        "  tried for the first of them:\n"
+        "    ROOT/set_ps_label/0.png\n"
+        "    ROOT_ps_label/set/0.png\n"
+        "Masks are made by\n"
+        "  torchreid-magnifier masks make --dataset my_set --root ROOT"
+    )
+
+
+def test_making_masks_is_no_advice_for_unreadable_images(images, tmp_path):
+    (tmp_path / "set/0.jpg").unlink()
+    assert check(images, tmp_path) == (
+        "1 of 10 training images cannot be used with their part masks.\n"
+        "unreadable images: 1\n"
+        "  ROOT/set/0.jpg: [Errno 2] No such file or directory: 'ROOT/set/0.jpg'"
+    )
+
+
+def test_an_image_cut_short_is_found(images, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    save(images[0], noise)
+    cut(images[0])
+    assert "unreadable images: 1\n  ROOT/set/0.jpg: " in check(images, tmp_path)
+
+
+def test_a_root_with_a_space_is_quoted_and_an_unknown_one_is_left_open(tmp_path):
+    images = [save_image(tmp_path / "my data/x.jpg")]
+    with pytest.raises(MaskError) as error:
+        check_masks(images, "my_set", tmp_path / "my data")
+    assert str(error.value).endswith(f" --dataset my_set --root '{tmp_path}/my data'")
+    with pytest.raises(MaskError) as error:
+        check_masks(images)
+    assert str(error.value).endswith(" masks make --dataset DATASET --root ROOT")
