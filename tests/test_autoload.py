@@ -116,6 +116,8 @@ def fakes(tmp_path) -> Path:
 def run_hooked(fakes: Path, code: str, *flags: str, **options) -> subprocess.CompletedProcess[str]:
     """Runs code in an interpreter that has the hook, the two fakes and the standard library."""
     shutil.copy(autoload.__file__, fakes / f"{HOOK}.py")
+    # A torchreid on PYTHONPATH would stand in for an absent one.
+    options["environ"] = {"PYTHONPATH": "", **options.get("environ", {})}
     prelude = f"import sys; sys.path.insert(0, {str(fakes)!r}); import {HOOK}; {HOOK}.install()\n"
     return run(sys.executable, "-S", *flags, "-c", prelude + code, cwd=fakes, **options)
 
