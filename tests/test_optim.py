@@ -39,7 +39,7 @@ def test_every_epoch_follows_the_definition(milestones, warmup):
     optimizer = make_optimizer(3.5e-4, 0.1)
     scheduler = WarmupMultiStepLR(optimizer, milestones, 0.1, factor, epochs)
     for epoch, rates in enumerate(run(optimizer, scheduler, 80)):
-        for base, rate in zip([3.5e-4, 0.1], rates, strict=True):
+        for base, rate in zip([3.5e-4, 0.1], rates):
             expected = expected_rate(base, epoch, milestones, 0.1, factor, epochs)
             assert rate == pytest.approx(expected, rel=1e-12, abs=0), epoch
 

@@ -79,6 +79,6 @@ def default_warmup_epochs(milestones: Sequence[int]) -> int:
 def _validated_milestones(milestones: Sequence[int]) -> list[int]:
     found = list(milestones)
     whole = all(isinstance(epoch, int) for epoch in found)
-    if not found or not whole or any(b <= a for a, b in zip([0, *found], found, strict=False)):
+    if not found or not whole or any(b <= a for a, b in zip([0, *found], found)):
         raise ValueError(f"milestones must be increasing positive integers, got {found!r}.")
     return found
