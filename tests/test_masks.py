@@ -316,11 +316,17 @@ def test_making_masks_is_no_advice_for_unreadable_images(images, tmp_path):
     )
 
 
-def test_an_image_cut_short_is_found(images, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-    save(images[0], noise)
-    cut(images[0])
-    assert "unreadable images: 1\n  ROOT/set/0.jpg: " in check(images, tmp_path)
+def test_an_image_cut_short_is_found_though_its_header_is_whole(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (128, 64, 3)).astype(np.uint8)
+    image = save(tmp_path / "set/x.jpg", noise)
+    save(tmp_path / "set_ps_label/x.png", labels_0_to_7(128, 64))
+    check_masks([image])
+    cut(image)
+    with Image.open(image) as header:
+        assert header.size == (64, 128)
+    assert "unreadable images: 1\n  ROOT/set/x.jpg: image file is truncated" in check(
+        [image], tmp_path
+    )
 
 
 def test_a_root_with_a_space_is_quoted_and_an_unknown_one_is_left_open(tmp_path):

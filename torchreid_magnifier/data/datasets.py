@@ -10,7 +10,7 @@ from .masks import UNREADABLE, check_masks, read_mask
 from .transforms import JointTransform
 
 
-def with_masks(cls: type, name: str | None = None) -> type:
+def with_masks(cls: type[Any], name: str | None = None) -> type[Any]:
     """Makes the class of a dataset whose training images carry their part labels.
 
     In mode ``train`` it finds and checks the mask of every image when it is made, and ``img`` is a
@@ -37,25 +37,26 @@ def with_masks(cls: type, name: str | None = None) -> type:
         raise TypeError(f"expected a subclass of torchreid's ImageDataset, found {cls!r}")
     if issubclass(cls, _MaskedDataset):
         return cls
-    return _masked_class(cls, name or cls.__name__.lower())
+    return _masked_class((cls, name or cls.__name__.lower()))
 
 
 @cache
-def _masked_class(cls: type, name: str) -> type:
-    namespace = {"_made_of": (cls, name), "__doc__": f"{cls.__name__} with part masks."}
+def _masked_class(made_of: tuple[type[Any], str]) -> type[Any]:
+    cls, _ = made_of
+    namespace = {"_made_of": made_of, "__doc__": f"{cls.__name__} with part masks."}
     return type(f"{cls.__name__}Masks", (_MaskedDataset, cls), namespace)
 
 
-def _blank(cls: type, name: str) -> Any:
+def _blank(made_of: tuple[type[Any], str]) -> Any:
     """An instance without state: how pickle reaches a class that stands in no module."""
-    masked = _masked_class(cls, name)
-    return masked.__new__(masked)
+    return object.__new__(_masked_class(made_of))
 
 
 class _MaskedDataset(torchreid_data.ImageDataset):
     """What :func:`with_masks` puts before a dataset class."""
 
-    _made_of: tuple[type, str]
+    _made_of: tuple[type[Any], str]
+    transform: Any
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -92,7 +93,7 @@ class _MaskedDataset(torchreid_data.ImageDataset):
         if self.mode != other.mode:
             raise ValueError(f"expected one mode, found {self.mode!r} and {other.mode!r}")
         # torchreid's own sum shifts the labels; it returns a plain ImageDataset without k_tfm.
-        total = _blank(torchreid_data.ImageDataset, "DATASET")
+        total = _blank((torchreid_data.ImageDataset, "DATASET"))
         total.__dict__.update(super().__add__(other).__dict__)
         total.k_tfm = self.k_tfm
         total.mask_paths = {**self.mask_paths, **other.mask_paths}
@@ -105,7 +106,7 @@ class _MaskedDataset(torchreid_data.ImageDataset):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         _, _, *state = super().__reduce_ex__(2)
-        return _blank, self._made_of, *state
+        return _blank, (self._made_of,), *state
 
 
 def _mixed(left: Any, right: Any) -> TypeError:
