@@ -56,7 +56,8 @@ def draw_pose(rng: np.random.Generator) -> Pose:
         side = int(rng.integers(2))
         busy = pick(rng, ((0.35, 1.9, 0.5), (-0.15, 0.8, 0.1), (0.3, 2.2, 0.4), (0.5, 1.0, 0.2)))
         shoulder, elbow, inward = (
-            _with(pair, side, angle) for pair, angle in zip((shoulder, elbow, inward), busy)
+            _with(pair, side, angle)
+            for pair, angle in zip((shoulder, elbow, inward), busy, strict=True)
         )
     return Pose(hip, knee, shoulder, spread, elbow, inward, lean, twist, float(rng.normal(0, 0.3)))
 
@@ -89,13 +90,10 @@ class View:
         across = points[..., 0] * np.cos(self.yaw) + points[..., 2] * np.sin(self.yaw)
         down = self.nearness(points) * np.sin(self.pitch) - points[..., 1] * np.cos(self.pitch)
         c, s = np.cos(self.roll), np.sin(self.roll)
-        return np.stack(
-            [
-                self.x + self.scale * (c * across - s * down),
-                self.y + self.scale * (s * across + c * down),
-            ],
-            axis=-1,
-        )
+        result = np.empty((*points.shape[:-1], 2))
+        result[..., 0] = self.x + self.scale * (c * across - s * down)
+        result[..., 1] = self.y + self.scale * (s * across + c * down)
+        return result
 
     def nearness(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) body points to (...): metres towards the camera."""
@@ -146,8 +144,11 @@ def build_skeleton(person: Identity, pose: Pose) -> Skeleton:
     thigh, shin, ankle_height = 0.245 * h, 0.235 * h, 0.045 * h
     upper_arm, forearm = 0.175 * h, 0.150 * h
     pelvis = np.array((0.0, 0.0, 0.0))
-    hips, knees, ankles, toes = [], [], [], []
-    for side, flex, bend in zip(SIDES, pose.hip, pose.knee):
+    hips: list[np.ndarray] = []
+    knees: list[np.ndarray] = []
+    ankles: list[np.ndarray] = []
+    toes: list[np.ndarray] = []
+    for side, flex, bend in zip(SIDES, pose.hip, pose.knee, strict=True):
         hip = pelvis + np.array((side * 0.052 * h, 0.0, 0.0))
         knee = hip + thigh * np.array((side * 0.02, -np.cos(flex), np.sin(flex)))
         back = flex - bend
@@ -160,22 +161,25 @@ def build_skeleton(person: Identity, pose: Pose) -> Skeleton:
                 0.10 * h * np.cos(pitch),
             )
         )
-        hips.append(hip), knees.append(knee), ankles.append(ankle), toes.append(toe)
+        for found, joint in zip((hips, knees, ankles, toes), (hip, knee, ankle, toe), strict=True):
+            found.append(joint)
     lift = ankle_height - min(ankle[1] for ankle in ankles)
     for points in (hips, knees, ankles, toes):
         for point in points:
             point[1] += lift
     pelvis = pelvis + np.array((0.0, lift, 0.0))
     up = np.array((0.0, np.cos(pose.lean), np.sin(pose.lean)))
-    neck = pelvis + 0.30 * h * up
-    shoulders, elbows, wrists = [], [], []
+    neck = pelvis + 0.315 * h * up
+    shoulders: list[np.ndarray] = []
+    elbows: list[np.ndarray] = []
+    wrists: list[np.ndarray] = []
     for side, flex, spread, bend, inward in zip(
-        SIDES, pose.shoulder, pose.spread, pose.elbow, pose.inward
+        SIDES, pose.shoulder, pose.spread, pose.elbow, pose.inward, strict=True
     ):
-        reach = 0.103 * h * person.shoulders
+        reach = 0.100 * h * person.shoulders
         shoulder = (
             neck
-            - 0.028 * h * up
+            - 0.044 * h * up
             + np.array((side * reach * np.cos(pose.twist), 0.0, -side * reach * np.sin(pose.twist)))
         )
         elbow = shoulder + upper_arm * np.array(
@@ -189,8 +193,9 @@ def build_skeleton(person: Identity, pose: Pose) -> Skeleton:
                 np.sin(raised) * np.cos(inward),
             )
         )
-        shoulders.append(shoulder), elbows.append(elbow), wrists.append(wrist)
-    head = neck + 0.095 * h * up + np.array((0.0, 0.0, 0.015 * h))
+        for found, joint in zip((shoulders, elbows, wrists), (shoulder, elbow, wrist), strict=True):
+            found.append(joint)
+    head = neck + 0.084 * h * up + np.array((0.0, 0.0, 0.015 * h))
     return Skeleton(
         pelvis, neck, head, shoulders, elbows, wrists, hips, knees, ankles, toes, pose.head_turn
     )

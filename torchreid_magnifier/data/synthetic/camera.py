@@ -64,13 +64,13 @@ CAMERAS = (
     Camera("square", 0.72, 0.26, 0.015, 0.3, 0.88, 0.00, -0.7,
            (1.02, 1.00, 0.97), 0.95, 1.05, 1.00, 0.45, 3.0, 90),
     Camera("shops", 0.50, 0.14, -0.03, 2.9, 0.86, 0.03, 0.6,
-           (1.10, 1.00, 0.86), 1.10, 0.95, 1.10, 0.60, 4.0, 88),
+           (1.07, 1.00, 0.90), 1.05, 1.00, 1.05, 0.60, 4.0, 88),
     Camera("park", 0.62, 0.20, 0.03, 1.5, 0.84, -0.03, 0.8,
            (0.94, 1.04, 0.96), 0.82, 1.10, 0.85, 0.50, 3.0, 90),
-    Camera("hall", 0.66, 0.30, -0.02, 4.4, 0.90, 0.02, -0.2,
-           (0.90, 1.00, 1.12), 1.15, 0.85, 0.75, 0.75, 6.0, 85),
+    Camera("hall", 0.52, 0.24, -0.02, 4.4, 0.90, 0.02, -0.2,
+           (0.94, 1.00, 1.07), 1.10, 0.95, 0.80, 0.75, 4.5, 85),
     Camera("bricks", 0.42, 0.10, 0.0, 5.6, 0.86, 0.00, -0.5,
-           (0.98, 0.98, 1.02), 1.35, 0.90, 0.60, 0.90, 7.0, 80),
+           (0.98, 0.98, 1.02), 1.30, 0.95, 0.65, 0.85, 5.5, 82),
 )  # fmt: skip
 
 
@@ -219,10 +219,14 @@ def _hall(canvas: Canvas, rng: np.random.Generator, horizon: int) -> None:
         canvas.fill(box(x + 38, horizon - 322, x + 122, horizon), (146, 118, 90))
         canvas.fill(box(x + 108, horizon - 170, x + 116, horizon - 150), (60, 60, 60))
         poster = objects.pick(rng, ((70, 104, 140), (170, 84, 66), (206, 186, 110)))
-        canvas.fill(box(x + 190, horizon - 270, x + 270, horizon - 150), poster)
-        canvas.fill(box(x + 200, horizon - 200, x + 260, horizon - 160), tint(poster, 1.4))
+        canvas.fill(box(x + 190, horizon - 250, x + 270, horizon - 130), (70, 70, 72))
+        canvas.fill(box(x + 194, horizon - 246, x + 266, horizon - 134), poster)
+        canvas.fill(box(x + 202, horizon - 190, x + 258, horizon - 150), tint(poster, 1.4))
+        canvas.fill(box(x + 165, horizon - 48, x + 300, horizon - 40), (96, 74, 56))
+        for leg in (175, 285):
+            canvas.fill(box(x + leg, horizon - 40, x + leg + 6, horizon + 6), (70, 70, 72))
     canvas.fill(box(0, horizon - 22, STRIP_WIDTH, horizon), (104, 104, 104))
-    _paving(canvas, rng, horizon, (176, 174, 170), (150, 150, 148), (64, 48), 0.025)
+    _paving(canvas, rng, horizon, (172, 170, 164), (124, 124, 122), (64, 48), 0.035)
     mirror = canvas.image[horizon - 150 : horizon][::-1].astype(np.float32)  # polished floor
     fade = np.linspace(0.35, 0.0, 150, dtype=np.float32)[:, None, None]
     floor = canvas.image[horizon : horizon + 150]

@@ -1,12 +1,14 @@
 """A supersampled drawing surface that keeps image, part labels and shading in step.
 
 Everything is drawn ``SCALE`` times larger than the final image, without anti-aliasing. The image is
-then averaged down, while the label of a final pixel is the label at its centre: smooth pictures with
-exact hard labels.
+then averaged down, while the label of a final pixel is the label at its centre: smooth pictures
+with exact hard labels.
 """
 
 from __future__ import annotations
 
+import cmath
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -62,7 +64,7 @@ class Canvas:
             cv2.fillPoly(self.shade, [corners], shade, shift=_FRACTION_BITS)
 
     def _fill_with_picture(self, corners: np.ndarray, picture: np.ndarray) -> None:
-        height, width = self.labels.shape
+        height, width = self.image.shape[:2]
         low = np.maximum((corners.min(axis=0) >> _FRACTION_BITS) - 1, 0)
         high = np.minimum((corners.max(axis=0) >> _FRACTION_BITS) + 2, (width, height))
         if (high <= low).any():
@@ -100,7 +102,8 @@ class Canvas:
         rounded = self.shade != FLAT
         shade = cv2.blur(self.shade, (5, 5)).astype(np.float32) / FLAT
         shade[rounded] *= folds[rounded]
-        size = (self.labels.shape[1] // SCALE, self.labels.shape[0] // SCALE)
+        height, width = self.image.shape[:2]
+        size = (width // SCALE, height // SCALE)
         small = cv2.resize(
             cv2.multiply(self.image, cv2.merge([shade] * 3), dtype=cv2.CV_8U),
             size,
@@ -110,35 +113,41 @@ class Canvas:
         return small, np.ascontiguousarray(self.labels[centre::SCALE, centre::SCALE])
 
 
+_ARC = np.linspace(0, 1, 7)
+_CIRCLE = np.exp(2j * np.pi * np.arange(20) / 20)
+# A capsule's outline angles are heading + touch * _OPENING + _TURN: an arc around each end.
+_OPENING = np.concatenate([2 * _ARC - 1, 1 - 2 * _ARC])
+_TURN = np.concatenate([0 * _ARC, 2 * np.pi * _ARC])
+
+
+def _points(plane: np.ndarray) -> np.ndarray:
+    """Complex numbers (P,) as points (P, 2)."""
+    return plane.view(np.float64).reshape(-1, 2)
+
+
 def capsule(
-    start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float, steps: int = 7
+    start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float
 ) -> np.ndarray:
-    """Outline (2 * steps, 2) of two discs (centres (2,), radii in pixels) and what lies between."""
-    along = end - start
-    length = float(np.hypot(*along))
+    """Outline (P, 2) of two discs (centres (2,), radii in pixels) and what lies between them."""
+    a, b = complex(*start), complex(*end)
+    length = abs(b - a)
     if length <= abs(start_radius - end_radius) + 1e-6:  # one disc lies inside the other
         centre, radius = (start, start_radius) if start_radius > end_radius else (end, end_radius)
         return ellipse(centre, radius, radius)
-    heading = float(np.arctan2(along[1], along[0]))
-    touch = float(np.arccos((start_radius - end_radius) / length))
-    front = heading + np.linspace(-touch, touch, steps)
-    back = heading + np.linspace(touch, 2 * np.pi - touch, steps)
-    return np.concatenate(
-        [
-            end + end_radius * np.stack([np.cos(front), np.sin(front)], axis=1),
-            start + start_radius * np.stack([np.cos(back), np.sin(back)], axis=1),
-        ]
-    )
+    touch = math.acos((start_radius - end_radius) / length)
+    plane = np.exp(1j * (cmath.phase(b - a) + touch * _OPENING + _TURN))
+    half = len(_ARC)
+    plane[:half] = plane[:half] * end_radius + b
+    plane[half:] = plane[half:] * start_radius + a
+    return _points(plane)
 
 
 def ellipse(
-    centre: np.ndarray | Sequence[float], rx: float, ry: float, tilt: float = 0.0, steps: int = 20
+    centre: np.ndarray | Sequence[float], rx: float, ry: float, tilt: float = 0.0
 ) -> np.ndarray:
-    """Outline (steps, 2) of an ellipse with half-axes ``rx``, ``ry``, turned by ``tilt`` radians."""
-    angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    x, y = rx * np.cos(angle), ry * np.sin(angle)
-    c, s = np.cos(tilt), np.sin(tilt)
-    return np.stack([c * x - s * y, s * x + c * y], axis=1) + np.asarray(centre)
+    """Outline (20, 2) of an ellipse with half-axes ``rx``, ``ry``, turned by ``tilt`` radians."""
+    plane = (rx * _CIRCLE.real + 1j * ry * _CIRCLE.imag) * cmath.rect(1, tilt) + complex(*centre)
+    return _points(plane)
 
 
 def hull(*outlines: np.ndarray) -> np.ndarray:
@@ -158,11 +167,11 @@ def tint(colour: Colour, factor: float) -> Colour:
 
 
 def smooth_noise(
-    rng: np.random.Generator, height: int, width: int, cells: Sequence[int], seed_scale: float = 1.0
+    rng: np.random.Generator, height: int, width: int, cells: Sequence[int]
 ) -> np.ndarray:
     """(height, width) float32 noise of mean 0: one octave for each cell size in pixels."""
     total = np.zeros((height, width), np.float32)
     for cell in cells:
         grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)
         total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    return total * (seed_scale / len(cells) ** 0.5)
+    return total / np.float32(len(cells) ** 0.5)

@@ -26,17 +26,21 @@ from tqdm import tqdm
 
 from ...parts import BACKGROUND
 from .camera import CAMERAS
+from .canvas import HEIGHT, WIDTH
 from .scene import Picture, Shot, render
 
-VERSION = 1  # raise it with every change of the pictures: older caches are then made anew
+VERSION = 2  # raise it with every change of the pictures: older caches are then made anew
 SUBSETS = ("train", "query", "gallery")
 _STREAMS = {"train": 0, "query": 1, "gallery": 1}  # query and gallery show the same people
 _BYTES_PER_IMAGE = 12_000  # a picture, its labels and its share of the rest, as blocks on disk
-_COCO_KEYPOINTS = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
-    "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
-    "right_ankle"
-).split()
+_COCO_KEYPOINTS = [
+    "nose",
+    *(
+        f"{side}_{joint}"
+        for joint in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ def _write_all(folder: Path, settings: Settings, entries: list[Entry]) -> None:
             annotations.append(_annotation(number, picture))
     coco = {
         "images": [
-            {"id": number, "file_name": entry.image, "height": 128, "width": 64}
+            {"id": number, "file_name": entry.image, "height": HEIGHT, "width": WIDTH}
             for number, entry in enumerate(entries, 1)
         ],
         "annotations": annotations,

@@ -77,7 +77,7 @@ def pick(
 
 @lru_cache(maxsize=1024)
 def identity(seed: int, stream: int, number: int) -> Identity:
-    """Person ``number`` (0-based) of a stream; 2k and 2k + 1 look alike. Depends on nothing else."""
+    """Person ``number`` (0-based) of a stream; persons 2k and 2k + 1 look alike."""
     original = _draw(np.random.default_rng([seed, stream, number // 2]))
     if number % 2 == 0:
         return original

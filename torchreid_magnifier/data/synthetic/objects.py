@@ -1,7 +1,7 @@
 """Street furniture: backdrop of the cameras' pictures, and what hides people.
 
-Every function draws one object that stands on the ground at ``(x, y)`` (canvas pixels, the middle of
-its foot) and is ``size`` pixels tall. What it covers becomes background.
+Every function draws one object that stands on the ground at ``(x, y)`` (canvas pixels, the middle
+of its foot) and is ``size`` pixels tall. What it covers becomes background.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def pole(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
     half = size * rng.uniform(0.014, 0.03)
     canvas.fill(box(x - half, y - size, x + half, y), colour, BACKGROUND)
     canvas.fill(box(x - half, y - size, x - 0.3 * half, y), tint(colour, 0.7), BACKGROUND)
-    canvas.fill(box(x - 1.8 * half, y - 0.03 * size, x + 1.8 * half, y), tint(colour, 0.8), 0)
+    canvas.fill(
+        box(x - 1.8 * half, y - 0.03 * size, x + 1.8 * half, y), tint(colour, 0.8), BACKGROUND
+    )
     if rng.random() < 0.5:
         high, wide = y - size * rng.uniform(0.72, 0.85), size * 0.085
         face = pick(rng, ((44, 74, 140), (170, 48, 44), (226, 226, 222), (50, 104, 76)))
@@ -100,7 +102,7 @@ def bush(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
         ellipse((x, y - 0.45 * size), 0.85 * half, 0.47 * size), _rgb(green * 0.7), BACKGROUND
     )
     spots = rng.random((46, 4))
-    for u, v, r, light in spots[np.argsort(-spots[:, 1] + 0.0)][::-1]:
+    for u, v, r, light in spots:
         angle, reach = 2 * np.pi * u, np.sqrt(v)
         centre = (
             x + 0.85 * half * reach * np.cos(angle),
@@ -108,7 +110,7 @@ def bush(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
         )
         height = (y - centre[1]) / size
         radius = size * (0.05 + 0.07 * r)
-        leaf = ellipse(centre, radius, 0.8 * radius, steps=9)
+        leaf = ellipse(centre, radius, 0.8 * radius)
         canvas.fill(leaf, _rgb(green * (0.6 + 0.45 * height + 0.35 * light)), BACKGROUND)
 
 

@@ -1,8 +1,8 @@
 """Draws one person: skeleton to shaded, clothed body and its exact part labels.
 
 What a label means: clothes, bags and straps carry the label of the body part that they cover, so a
-skirt or a coat's tail is upper leg down to the knee and lower leg below it; a bag beside the body is
-background. Neck, hair and hat are head. Hands are lower arm.
+skirt or a coat's tail is upper leg down to the knee and lower leg below it; a bag beside the body
+is background. Neck, hair and hat are head. Hands are lower arm.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _TRUNK = (
     (0.40, 0.136, 0.100),
     (0.72, 0.160, 0.115),
     (0.88, 0.172, 0.105),
-    (0.97, 0.128, 0.080),
-    (1.04, 0.062, 0.060),
+    (0.96, 0.128, 0.085),
+    (1.03, 0.060, 0.060),
 )
-_ROUNDING = ((1.0, 0.0, 160), (0.72, 0.24, 200 + 3), (0.36, 0.42, 224))  # width, shift, shade
+_EDGE = 160  # shading at the border of something round; within it (width, shift, shade):
+_ROUNDING = ((0.72, 0.24, 203), (0.36, 0.42, 224))
 
 
 def draw_person(
@@ -77,10 +78,7 @@ class _Figure:
     # -- order of painting: far to near ---------------------------------------------------------
 
     def draw(self) -> None:
-        near, far = [], []
-        for side in (0, 1):
-            middle = (self.bones.shoulder[side] + self.bones.elbow[side]) / 2
-            (near if self._nearness(middle) > -0.035 else far).append(side)
+        near = [s for s in (0, 1) if self._arm_nearness(s) > -0.035]
         hands_near = [s for s in (0, 1) if self._hand_nearness(s) > -0.06]
         self._shadow()
         if self.front > 0.1:
@@ -89,8 +87,9 @@ class _Figure:
         for side in (0, 1):
             if side not in hands_near:
                 self._forearm(side)
-        for side in far:
-            self._upper_arm(side)
+        for side in (0, 1):
+            if side not in near:
+                self._upper_arm(side)
         self._neck()
         if self.person.bag_side * self.side > 0.2:  # hangs on the far side
             self._hanging_bag()
@@ -101,11 +100,10 @@ class _Figure:
         self._straps()
         for side in near:
             self._upper_arm(side)
+            self._smooth_shoulder(side)
         self._head()
         for side in sorted(hands_near, key=self._hand_nearness):
             self._forearm(side)
-            if side in near and self.person.long_sleeves is False:
-                continue
         if self.person.bag_side * self.side <= 0.2:
             self._hanging_bag()
         if self.front <= 0.1:
@@ -114,6 +112,9 @@ class _Figure:
 
     def _nearness(self, point: np.ndarray) -> float:
         return float(self.view.nearness(point) - self.view.nearness(self.bones.spine(0.7)))
+
+    def _arm_nearness(self, side: int) -> float:
+        return self._nearness((self.bones.shoulder[side] + self.bones.elbow[side]) / 2)
 
     def _hand_nearness(self, side: int) -> float:
         return self._nearness((self.bones.elbow[side] + self.bones.wrist[side]) / 2)
@@ -150,7 +151,7 @@ class _Figure:
     ) -> None:
         """A rounded tapering limb between two canvas points; radii in metres."""
         r, q = start_radius * self.unit, end_radius * self.unit
-        self._fill(capsule(start, end, r, q), colour, part)
+        self._fill(capsule(start, end, r, q), colour, part, _EDGE)
         for width, shift, shade in _ROUNDING:
             offset = self.across * self.light * shift
             outline = capsule(start + offset * r, end + offset * q, width * r, width * q)
@@ -159,7 +160,7 @@ class _Figure:
     def _ball(self, centre: np.ndarray, rx: float, ry: float, colour: Colour, part: int) -> None:
         """A rounded ellipse; half-axes in metres."""
         a, b = rx * self.unit, ry * self.unit
-        self._fill(ellipse(centre, a, b, self.view.roll), colour, part)
+        self._fill(ellipse(centre, a, b, self.view.roll), colour, part, _EDGE)
         for width, shift, shade in _ROUNDING:
             middle = centre + self.across * self.light * shift * a
             outline = ellipse(middle, width * a, width * b, self.view.roll)
@@ -198,40 +199,42 @@ class _Figure:
                 band(0.085 * (k - 3), 0.028, self.down, tint(p.upper, 0.6))
         return picture
 
-    def _section(self, fraction: float, width: float, depth: float, bulge: float) -> np.ndarray:
-        """(2, 2): both outline points of the trunk at one height of the spine."""
-        p = self.person
-        half = np.hypot(width * self.front * p.shoulders, depth * self.side * (0.5 + 0.5 * p.build))
-        half *= p.build if fraction < 0.6 else (1 + p.build) / 2
-        centre = self._at(self.bones.spine(fraction))
-        offset = self.across * (half + bulge) * self.unit
-        return np.stack([centre - offset, centre + offset])
+    def _trunk_sides(self, heights: np.ndarray, bulge: float) -> np.ndarray:
+        """(2, L, 2): left and right outline of the trunk at L heights of the spine."""
+        p, table = self.person, np.array(_TRUNK).T
+        width = np.interp(heights, table[0], table[1]) * self.front * p.shoulders
+        depth = np.interp(heights, table[0], table[2]) * self.side * (0.5 + 0.5 * p.build)
+        girth = np.where(heights < 0.6, p.build, (1 + p.build) / 2)
+        half = (np.hypot(width, depth) * girth + bulge) * self.unit
+        centres = self._at(
+            self.bones.pelvis + heights[:, None] * (self.bones.neck - self.bones.pelvis)
+        )
+        offset = half[:, None] * self.across
+        return np.stack([centres - offset, centres + offset])
 
     def _trunk_outline(self, low: float, high: float, bulge: float = 0.0) -> np.ndarray:
         """Outline of the trunk between two heights of the spine."""
-        heights, widths, depths = (np.array(column) for column in zip(*_TRUNK))
-        inner = [h for h in heights if low < h < high]
-        levels = [
-            self._section(f, np.interp(f, heights, widths), np.interp(f, heights, depths), bulge)
-            for f in (low, *inner, high)
-        ]
-        left, right = zip(*levels)
-        return np.array([*left, *reversed(right)])
+        inner = [row[0] for row in _TRUNK if low < row[0] < high]
+        left, right = self._trunk_sides(np.array([low, *inner, high]), bulge)
+        return np.concatenate([left, right[::-1]])
+
+    def _round(self, outline: np.ndarray) -> None:
+        """Shade something large as if it were a column."""
+        across = (outline - outline.mean(axis=0)) @ self.across
+        reach = 0.5 * np.ptp(across)
+        self._fill(outline, None, None, _EDGE)
+        for width, shift, shade in _ROUNDING:
+            move = across * (width - 1) + self.light * shift * reach
+            self._fill(outline + move[:, None] * self.across, None, None, shade)
 
     def _trunk(self) -> None:
         p = self.person
-        dress = p.lower in ("skirt", "long skirt")
         self._fill(self._trunk_outline(-0.16, 0.2, 0.004), p.lower_colour, TORSO)
-        hem = 0.1 if dress else -0.08
-        outline = self._trunk_outline(hem, 1.04, 0.012 if p.coat else 0.004)
+        hem = 0.1 if p.lower in ("skirt", "long skirt") else -0.08
+        outline = self._trunk_outline(hem, 1.03, 0.012 if p.coat else 0.004)
         self._fill(outline, self.cloth, TORSO)
-        whole = self._trunk_outline(-0.16, 1.04)
-        middle = whole.mean(axis=0)
-        reach = 0.5 * np.ptp(whole @ self.across)
-        for width, shift, shade in _ROUNDING:
-            scaled = whole + ((whole - middle) @ self.across * (width - 1))[:, None] * self.across
-            self._fill(scaled + self.across * self.light * shift * reach, None, None, shade)
-        crease = self._section(hem + 0.015, 0.14, 0.1, 0.0)
+        self._round(self._trunk_outline(-0.16, 1.03))
+        crease = self._trunk_sides(np.array([hem + 0.015]), 0.0)[:, 0]
         self.canvas.stroke(crease, tint(p.upper, 0.7), 0.012 * self.unit)
         self._collar()
         if p.pattern == "logo":
@@ -273,11 +276,18 @@ class _Figure:
         b = self.person.build
         shoulder, elbow = self._at(self.bones.shoulder[side]), self._at(self.bones.elbow[side])
         if self.person.long_sleeves:
-            self._limb(shoulder, elbow, 0.058 * b, 0.047 * b, self._sleeve_cloth(), UPPER_ARM)
+            self._limb(shoulder, elbow, 0.055 * b, 0.047 * b, self._sleeve_cloth(), UPPER_ARM)
         else:
             self._limb(shoulder, elbow, 0.050 * b, 0.040 * b, self.person.skin, UPPER_ARM)
             cuff = shoulder + 0.62 * (elbow - shoulder)
-            self._limb(shoulder, cuff, 0.058 * b, 0.058 * b, self._sleeve_cloth(), UPPER_ARM)
+            self._limb(shoulder, cuff, 0.055 * b, 0.057 * b, self._sleeve_cloth(), UPPER_ARM)
+
+    def _smooth_shoulder(self, side: int) -> None:
+        """Even out the shading where trunk and sleeve meet."""
+        start, end = self._at(self.bones.spine(0.95)), self._at(self.bones.shoulder[side])
+        start = start + 0.4 * (end - start)
+        outline = capsule(start, end, 0.045 * self.unit, 0.045 * self.unit)
+        self._fill(outline, None, None, 203)
 
     def _sleeve_cloth(self) -> Colour | np.ndarray:
         return (
@@ -333,7 +343,9 @@ class _Figure:
 
         def down_to(level: float, radius: float) -> np.ndarray:
             rings = [waist]
-            for hip, knee, ankle in zip(self.bones.hip, self.bones.knee, self.bones.ankle):
+            for hip, knee, ankle in zip(
+                self.bones.hip, self.bones.knee, self.bones.ankle, strict=True
+            ):
                 bone = hip + min(level, 1.0) * (knee - hip) + max(0.0, level - 1) * (ankle - knee)
                 rings.append(
                     ellipse(self._at(bone), radius * self.unit, 0.03 * self.unit, self.view.roll)
@@ -346,17 +358,13 @@ class _Figure:
             self._fill(down_to(1.0, flare * 0.9), colour, UPPER_LEG)
         else:
             self._fill(whole, colour, UPPER_LEG)
-        middle = whole.mean(axis=0)
-        reach = 0.5 * np.ptp(whole @ self.across)
-        for width, shift, shade in _ROUNDING:
-            scaled = whole + ((whole - middle) @ self.across * (width - 1))[:, None] * self.across
-            self._fill(scaled + self.across * self.light * shift * reach, None, None, shade)
+        self._round(whole)
 
     # -- head -----------------------------------------------------------------------------------
 
     def _neck(self) -> None:
         neck = self._at(self.bones.spine(0.98))
-        self._limb(neck, self._at(self.bones.head), 0.052, 0.050, tint(self.person.skin, 0.9), HEAD)
+        self._limb(neck, self._at(self.bones.head), 0.062, 0.052, tint(self.person.skin, 0.9), HEAD)
 
     def _head(self) -> None:
         p = self.person
@@ -394,7 +402,7 @@ class _Figure:
         """Eyes, mouth and glasses, where they are seen."""
         p = self.person
         nose, *eyes = self.bones.keypoints()[:3]
-        for eye, sign in zip(eyes, SIDES):
+        for eye, sign in zip(eyes, SIDES, strict=True):
             if front * 1.0 - sign * side * 0.6 < 0.25:
                 continue
             spot = self._at(eye)
@@ -473,10 +481,9 @@ class _Figure:
             for x in (-0.105, 0.105):
                 if self.front < 0.5 and x * self.side > 0:
                     continue  # the far strap of a side view
-                path = ((x * 0.85, 0.99, 0.02), (x, 0.86, 0.11), (x * 1.1, 0.55, 0.09))
-                path += ((x * 1.25, 0.42, 0.0),)
-                line = np.array([self._on_chest(*point) for point in path])
-                self.canvas.stroke(line, p.bag_colour, 0.036 * self.unit)
+                line = [self._on_chest(x * 0.85, 0.97, 0.02), self._on_chest(x, 0.86, 0.11)]
+                line += [self._on_chest(x * 1.1, 0.55, 0.09), self._on_chest(x * 1.25, 0.42, 0.0)]
+                self.canvas.stroke(np.array(line), p.bag_colour, 0.036 * self.unit)
         elif p.bag == "messenger":
             z = 0.11 if self.front > 0 else -0.11
             line = [self._on_chest(-p.bag_side * 0.10, 0.97, 0.0)]
@@ -510,17 +517,16 @@ class _Figure:
         )
         if p.bag != "messenger":
             for z in (-0.07, 0.07):
-                line = np.stack([self._at(anchor), self._at(top + np.array((0, 0, z)))])
-                self.canvas.stroke(line, tint(p.bag_colour, 0.8), 0.02 * self.unit)
+                handle = np.stack([self._at(anchor), self._at(top + np.array((0, 0, z)))])
+                self.canvas.stroke(handle, tint(p.bag_colour, 0.8), 0.02 * self.unit)
         outline = hull(self._at(corners))
         self._fill(outline, p.bag_colour, None, 190)
         self.canvas.stroke(outline[:3], tint(p.bag_colour, 0.7), 0.01 * self.unit)
 
     def _shadow(self) -> None:
         """A soft dark patch on the ground."""
-        feet = (
-            np.mean([self._at(a) for a in self.bones.ankle], axis=0) + self.down * 0.05 * self.unit
-        )
+        feet = np.mean([self._at(ankle) for ankle in self.bones.ankle], axis=0)
+        feet = feet + self.down * 0.05 * self.unit
         for size, shade in ((0.36, 170), (0.26, 140)):
             middle = feet - self.across * self.light * 0.12 * self.unit
             patch = ellipse(middle, size * self.unit, 0.24 * size * self.unit)

@@ -24,6 +24,14 @@ _HEAD, _TORSO, _UPPER_ARM, _LOWER_ARM, _UPPER_LEG, _LOWER_LEG, _FOOT = (
     PARTS.index(name)
     for name in ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "foot")
 )
+_FURNITURE = (
+    objects.pole,
+    objects.crate,
+    objects.bush,
+    objects.bicycle,
+    objects.car,
+    objects.tree,
+)
 # Parts at each COCO keypoint; a keypoint is seen where one of its parts is.
 _AT_KEYPOINT = (
     *[(_HEAD,)] * 5,
@@ -66,14 +74,12 @@ class Picture:
         labels: (128, 64) uint8 part labels.
         keypoints: (17, 3) COCO keypoints: x, y in pixels, visibility (0 outside the picture,
             1 hidden, 2 seen).
-        hidden: share of the person's pixels inside the picture that something covers.
         quality: JPEG quality of the camera.
     """
 
     image: np.ndarray
     labels: np.ndarray
     keypoints: np.ndarray
-    hidden: float
     quality: int
 
 
@@ -91,12 +97,10 @@ def render(shot: Shot) -> Picture:
         _passer_by(canvas, shot.seed, rng, camera, view, light, beside=True)
     skeleton = build_skeleton(person, draw_pose(rng))
     draw_person(canvas, person, skeleton, view, light)
-    before = int(np.count_nonzero(canvas.labels))
     canvas = _occlude(canvas, shot, rng, camera, view, light)
-    hidden = 1 - np.count_nonzero(canvas.labels) / before
     image, labels = canvas.finish(_folds(shot.seed))
     keypoints = _keypoints(skeleton, view, labels)
-    return Picture(photograph(image, camera, rng), labels, keypoints, hidden, camera.quality)
+    return Picture(photograph(image, camera, rng), labels, keypoints, camera.quality)
 
 
 def _empty_street(
@@ -198,23 +202,20 @@ def _distractor(shot: Shot, camera: Camera, rng: np.random.Generator) -> Picture
     if rng.random() < 0.6:
         _passer_by(canvas, shot.seed, rng, camera, view, light, beside=True)
     if rng.random() < 0.6:
-        draw = pick(
-            rng,
-            (objects.pole, objects.crate, objects.bush, objects.bicycle, objects.car, objects.tree),
-        )
+        draw = pick(rng, _FURNITURE)
         size = _ROWS * (1.0 if draw in (objects.pole, objects.tree) else rng.uniform(0.3, 0.6))
         draw(canvas, rng, view.x, view.y, size)
     image, labels = canvas.finish(_folds(shot.seed))
     nothing = np.zeros((17, 3))
-    return Picture(photograph(image, camera, rng), labels, nothing, 0.0, camera.quality)
+    return Picture(photograph(image, camera, rng), labels, nothing, camera.quality)
 
 
 def _keypoints(skeleton: Skeleton, view: View, labels: np.ndarray) -> np.ndarray:
     body = skeleton.keypoints()
-    points = view.project(body) / SCALE - 0.5  # canvas corners to centres of final pixels
+    points = (view.project(body) - SCALE // 2) / SCALE  # canvas to final pixel indices
     faces_away = view.nearness(body) < view.nearness(skeleton.head) - 0.02
     result = np.zeros((17, 3))
-    for row, ((x, y), parts) in enumerate(zip(points, _AT_KEYPOINT)):
+    for row, ((x, y), parts) in enumerate(zip(points, _AT_KEYPOINT, strict=True)):
         column, line = round(float(x)), round(float(y))
         if 0 <= column < WIDTH and 0 <= line < HEIGHT:
             seen = labels[line, column] in parts and not (row < 5 and faces_away[row])
