@@ -1,0 +1,109 @@
+"""Which images get part labels, and where these are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchreid import data as torchreid_data
+
+from . import ParsingError
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+LABELS_SUFFIX = "_ps_label"  # EANet's
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images and the folder whose structure their labels repeat.
+
+    Attributes:
+        root: the image root; labels lie in a folder named like it with ``_ps_label`` added.
+        paths: absolute paths below ``root``.
+        top: last folder in which masks are looked for (see ``data.masks.find_mask``).
+    """
+
+    root: str
+    paths: list[str]
+    top: str
+
+    @property
+    def labels_root(self) -> str:
+        """The folder of the labels."""
+        return self.root + LABELS_SUFFIX
+
+    def label_path(self, path: str) -> str:
+        """Where the labels of an image are written."""
+        relative = os.path.splitext(os.path.relpath(path, self.root))[0]
+        return os.path.join(self.labels_root, relative + ".png")
+
+    def folders(self) -> dict[str, list[str]]:
+        """Every folder below ``root`` with images of :attr:`paths` -> its sorted image names."""
+        return {
+            folder: sorted(
+                name for name in os.listdir(folder) if name.lower().endswith(IMAGE_ENDINGS)
+            )
+            for folder in sorted({os.path.dirname(path) for path in self.paths})
+        }
+
+
+def dataset_images(name: str, root: str, everything: bool = False) -> Images:
+    """The images of a registered torchreid dataset.
+
+    Args:
+        name: registered name; that of a ``_masks`` dataset means the dataset it is made of.
+        root: data root.
+        everything: query and gallery images too, not only those to train on.
+
+    Raises:
+        ParsingError: the dataset cannot be read from ``root``.
+    """
+    try:
+        dataset = torchreid_data.datasets.init_image_dataset(
+            name.removesuffix("_masks"), root=root, mode="train", verbose=False
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ParsingError(f"cannot read dataset {name} in {root}: {error}") from error
+
+    def absolute(samples: Sequence[tuple]) -> list[str]:
+        return list(dict.fromkeys(os.path.abspath(sample[0]) for sample in samples))
+
+    train = absolute(dataset.train)
+    every = absolute([*dataset.train, *dataset.query, *dataset.gallery])
+    # The image root does not depend on the images asked for now.
+    common = os.path.commonpath([os.path.dirname(path) for path in every])
+    return _images(common, every if everything else train, os.path.abspath(root))
+
+
+def folder_images(folder: str) -> Images:
+    """The images in a folder and all folders below it.
+
+    Raises:
+        ParsingError: there is no such folder, no image in it, or two images for one label file.
+    """
+    if not os.path.isdir(folder):
+        raise ParsingError(f"there is no folder {folder}")
+    paths = []
+    for parent, folders, names in os.walk(os.path.abspath(folder)):
+        folders[:] = sorted(name for name in folders if not name.endswith(LABELS_SUFFIX))
+        endings = (name for name in sorted(names) if name.lower().endswith(IMAGE_ENDINGS))
+        paths += [os.path.join(parent, name) for name in endings]
+    if not paths:
+        raise ParsingError(
+            f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}) in it or below, found none"
+        )
+    root = os.path.abspath(folder)
+    return _images(root, paths, root)
+
+
+def _images(root: str, paths: list[str], top: str) -> Images:
+    by_stem: dict[str, str] = {}
+    for path in paths:
+        other = by_stem.setdefault(os.path.splitext(path)[0], path)
+        if other != path:
+            raise ParsingError(
+                f"{other} and {Path(path).name} would share one label file: rename one of them"
+            )
+    return Images(root, paths, top)

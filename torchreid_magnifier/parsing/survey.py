@@ -1,0 +1,65 @@
+"""What the label maps of a set of images hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.masks import MaskError, find_mask, read_mask
+from ..parts import FOREGROUND, NUM_PARTS, PARTS
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts over the readable label maps of some images.
+
+    Attributes:
+        images: number of images.
+        found: how many have a label map, readable or not.
+        pixels: (maps, 8) pixels of each label in each readable map.
+    """
+
+    images: int
+    found: int
+    pixels: np.ndarray
+
+    def __str__(self) -> str:
+        present = self.pixels > 0
+        maps = max(len(self.pixels), 1)
+        nobody = int((~present[:, list(FOREGROUND)].any(axis=1)).sum())
+        shares = self.pixels / np.maximum(self.pixels.sum(axis=1, keepdims=True), 1)
+        lines = [
+            f"images           {self.images}",
+            f"with labels      {self.found}",
+            f"without a person {nobody} (all background)",
+            "",
+            f"{'part':<12}{'pixels':>8}{'in images':>11}{'in none of':>12}",
+        ]
+        for part in range(NUM_PARTS):
+            count = int(present[:, part].sum())
+            share = shares[:, part].sum() / maps
+            absent = len(self.pixels) - count
+            lines.append(f"{PARTS[part]:<12}{share:>8.1%}{count / maps:>11.1%}{absent:>12}")
+        return "\n".join(lines)
+
+
+def survey_masks(paths: Sequence[str], top: str | os.PathLike) -> Survey:
+    """Reads the label maps of images, wherever :func:`find_mask` finds them below ``top``."""
+
+    def count(path: str) -> np.ndarray | None:
+        mask = find_mask(path, top)
+        if mask is None:
+            return None
+        try:
+            return np.bincount(read_mask(mask).ravel(), minlength=NUM_PARTS)
+        except MaskError:
+            return np.zeros(NUM_PARTS, np.int64)
+
+    with ThreadPoolExecutor() as pool:
+        counts = [found for found in pool.map(count, paths) if found is not None]
+    pixels = np.array(counts, np.int64).reshape(-1, NUM_PARTS)
+    return Survey(len(paths), len(counts), pixels[pixels.any(axis=1)])
