@@ -27,6 +27,7 @@ from torchreid_magnifier.parts import FOREGROUND, NUM_PARTS, PARTS
 SMALL = Settings(train_ids=1, test_ids=2, distractors=1)
 writing = sys.modules["torchreid_magnifier.data.synthetic.generate"]
 scene = sys.modules["torchreid_magnifier.data.synthetic.scene"]
+body = sys.modules["torchreid_magnifier.data.synthetic.body"]
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,21 @@ def test_occluded_queries_hide_what_their_twins_show():
         np.testing.assert_array_equal(hidden[shown], whole[shown])
 
 
+@pytest.mark.parametrize("bag", ["none", "backpack", "shoulder", "messenger", "carrier"])
+@pytest.mark.parametrize("yaw", [0.0, 1.5, 3.1, 4.6])
+def test_somebody_in_front_hides_with_bag_and_all(bag, yaw):
+    person = dataclasses.replace(scene.identity(2020, 0, 4), bag=bag, glasses=True, hat="beanie")
+    skeleton = body.build_skeleton(person, body.draw_pose(np.random.default_rng(3)))
+    canvas = scene.Canvas(np.full((384, 192, 3), 1, np.uint8))
+    canvas.labels[:] = 2
+    scene.draw_person(
+        canvas, person, skeleton, body.View(yaw, 0.2, 0.0, 190.0, 96.0, 360.0), 0.5, labelled=False
+    )
+    painted = (canvas.image != 1).any(axis=2)
+    assert painted.mean() > 0.05
+    np.testing.assert_array_equal(canvas.labels == 0, painted)
+
+
 def test_keypoints_lie_on_the_body(made):
     folder, entries = made
     coco = json.loads((folder / "keypoints.json").read_text())
@@ -186,7 +202,6 @@ def test_keypoints_lie_on_the_body(made):
 
 def test_left_and_right_are_the_persons_own():
     """From the front the left shoulder is on the right of the picture, from the back it is not."""
-    body = sys.modules["torchreid_magnifier.data.synthetic.body"]
     person = scene.identity(2020, 0, 0)
     skeleton = body.build_skeleton(person, body.draw_pose(np.random.default_rng(0)))
     for yaw, sign in ((0.0, 1), (np.pi, -1)):

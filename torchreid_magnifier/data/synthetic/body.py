@@ -12,6 +12,7 @@ import numpy as np
 
 from .identity import Identity, pick
 
+STANDARD_HEIGHT = 1.75  # metres; clothes, heads and bags are measured on a person so tall
 SIDES = (1, -1)  # left, right
 
 
@@ -115,10 +116,15 @@ class Skeleton:
     ankle: list[np.ndarray]
     toe: list[np.ndarray]
     heading: float  # direction of the head about Y, relative to the body
+    size: float  # the person's height by the standard height
 
     def spine(self, fraction: float) -> np.ndarray:
         """Point between pelvis (0) and neck base (1); beyond 0 straight below the pelvis."""
         return self.pelvis + fraction * (self.neck - self.pelvis)
+
+    def on_trunk(self, x: float, height: float, z: float) -> np.ndarray:
+        """Point beside (x) and before (z) the spine at a height of it; x, z as for 1.75 m."""
+        return self.spine(height) + np.array((x, 0.0, z)) * self.size
 
     def keypoints(self) -> np.ndarray:
         """(17, 3) COCO keypoints in body coordinates."""
@@ -197,5 +203,16 @@ def build_skeleton(person: Identity, pose: Pose) -> Skeleton:
             found.append(joint)
     head = neck + 0.084 * h * up + np.array((0.0, 0.0, 0.015 * h))
     return Skeleton(
-        pelvis, neck, head, shoulders, elbows, wrists, hips, knees, ankles, toes, pose.head_turn
+        pelvis,
+        neck,
+        head,
+        shoulders,
+        elbows,
+        wrists,
+        hips,
+        knees,
+        ankles,
+        toes,
+        pose.head_turn,
+        h / STANDARD_HEIGHT,
     )

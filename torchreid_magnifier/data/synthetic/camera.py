@@ -41,6 +41,7 @@ class Camera:
         blur: standard deviation in pixels of the final image.
         noise: standard deviation in grey levels.
         quality: JPEG quality.
+        indoors: neither cars nor bushes.
     """
 
     place: str
@@ -58,6 +59,7 @@ class Camera:
     blur: float
     noise: float
     quality: int
+    indoors: bool = False
 
 
 CAMERAS = (
@@ -68,7 +70,7 @@ CAMERAS = (
     Camera("park", 0.62, 0.20, 0.03, 1.5, 0.84, -0.03, 0.8,
            (0.94, 1.04, 0.96), 0.82, 1.10, 0.85, 0.50, 3.0, 90),
     Camera("hall", 0.52, 0.24, -0.02, 4.4, 0.90, 0.02, -0.2,
-           (0.94, 1.00, 1.07), 1.10, 0.95, 0.80, 0.75, 4.5, 85),
+           (0.94, 1.00, 1.07), 1.10, 0.95, 0.80, 0.75, 4.5, 85, indoors=True),
     Camera("bricks", 0.42, 0.10, 0.0, 5.6, 0.86, 0.00, -0.5,
            (0.98, 0.98, 1.02), 1.30, 0.95, 0.65, 0.85, 5.5, 82),
 )  # fmt: skip

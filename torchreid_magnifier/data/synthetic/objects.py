@@ -145,7 +145,8 @@ def bicycle(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: 
         for angle in (0.3, 1.35, 2.4):
             spoke = np.array([np.cos(angle), np.sin(angle)]) * r
             centre = at((hub, 0.33))[0]
-            canvas.stroke(np.stack([centre - spoke, centre + spoke]), (120, 122, 124), 1)
+            line = np.stack([centre - spoke, centre + spoke])
+            canvas.stroke(line, (120, 122, 124), 1, BACKGROUND)
     for line in (
         at((-0.52, 0.33), (-0.05, 0.30), (0.38, 0.74), (-0.18, 0.74), (-0.05, 0.30)),
         at((-0.52, 0.33), (-0.18, 0.74), (-0.22, 0.88)),

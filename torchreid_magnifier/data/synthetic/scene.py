@@ -171,8 +171,11 @@ def _obstacle(
     canvas: Canvas, shot: Shot, rng: np.random.Generator, camera: Camera, view: View, light: float
 ) -> None:
     heavy = shot.occlusion == "heavy"
-    kinds = ("car", "crate", "bush", "wall", "pole", "person", "bicycle")
-    kind = pick(rng, kinds, (4, 2, 3, 2, 1, 5, 0) if heavy else (1, 2, 2, 1, 3, 3, 2))
+    kinds = ("crate", "wall", "pole", "person", "car", "bush", "bicycle")
+    weights = [2, 2, 1, 5, 4, 3, 0] if heavy else [2, 1, 3, 3, 1, 2, 2]
+    if camera.indoors:
+        weights[4:] = [0, 0, 0]
+    kind = pick(rng, kinds, weights)
     if kind == "person":
         _passer_by(canvas, shot.seed, rng, camera, view, light, beside=False)
         return
@@ -202,7 +205,7 @@ def _distractor(shot: Shot, camera: Camera, rng: np.random.Generator) -> Picture
     if rng.random() < 0.6:
         _passer_by(canvas, shot.seed, rng, camera, view, light, beside=True)
     if rng.random() < 0.6:
-        draw = pick(rng, _FURNITURE)
+        draw = pick(rng, _FURNITURE[:2] if camera.indoors else _FURNITURE)
         size = _ROWS * (1.0 if draw in (objects.pole, objects.tree) else rng.uniform(0.3, 0.6))
         draw(canvas, rng, view.x, view.y, size)
     image, labels = canvas.finish(_folds(shot.seed))
