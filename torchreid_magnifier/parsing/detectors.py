@@ -15,7 +15,9 @@ from . import ParsingError
 _WEIGHTS = "COCO_V1"
 # Sides in pixels between which crops are scaled. COCO's people are seldom larger than this;
 # torchvision's own 800 to 1333 pixels would make a crop ten times slower.
-_SHORT, _LONG = 256, 512
+_SIZES = {"min_size": 256, "max_size": 512}
+# A crop shows few people; torchvision's own limits, 1000 and 100, are for street scenes.
+_LIMITS = {"rpn_post_nms_top_n_test": 200, "box_detections_per_img": 8}
 
 
 def load_detector(name: str) -> tuple[nn.Module, torch.device]:
@@ -32,7 +34,7 @@ def load_detector(name: str) -> tuple[nn.Module, torch.device]:
         torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(weights.url).path)
     )
     try:
-        model = get_model(name, weights=weights, min_size=_SHORT, max_size=_LONG)
+        model = get_model(name, weights=weights, **_SIZES, **_LIMITS)
     except Exception as error:  # no network, no space, a broken file: all end the same way
         raise ParsingError(
             f"torchvision's weights of {name} could not be loaded ({type(error).__name__}: "

@@ -21,16 +21,17 @@ HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG, FOOT = (
 # Radii at both ends of a limb.
 _UPPER_ARM = (0.035, 0.028)
 _FOREARM = (0.027, 0.020)
-_THIGH = (0.056, 0.040)
-_SHIN = (0.037, 0.030)
+_THIGH = (0.058, 0.042)
+_SHIN = (0.038, 0.030)
 _FOOT = (0.029, 0.024)
-_NECK = 0.030
+_NECK = 0.037
 # Distances: hand beyond the wrist, toes before the ankle and below it, heel below the ankle.
-_HAND, _TOE, _SOLE, _HEEL, _FORESHORTENED, _TIPTOE = 0.32, 0.097, 0.033, 0.019, 0.02, 0.10
-# The trunk: discs at shoulders, hips and waist. In lengths of the trunk, the waist's place below
-# the shoulders and how far the collar rises above them.
-_SHOULDER, _HIP, _WAIST_RADIUS = 0.014, 0.052, 0.078
-_WAIST, _COLLAR = 0.43, 0.05
+_HAND, _TOE, _SOLE, _HEEL, _FORESHORTENED, _TIPTOE = 0.3, 0.097, 0.033, 0.019, 0.02, 0.12
+# The trunk is the hull of discs at shoulders and hips, the chest, which people who are seen from the
+# side have too, and the collar. In lengths of the trunk, the chest's place below the shoulders and
+# the collar's above them.
+_SHOULDER, _HIP, _CHEST = 0.012, 0.052, 0.078
+_CHEST_AT, _COLLAR = 0.37, 0.06
 # The head: its half width against its half height, from the front and more from the side; its half
 # height where only the face is known.
 _HEAD_SLIM, _HEAD_LONG, _HEAD_HALF = 0.75, 0.1, 0.078
@@ -130,11 +131,10 @@ class _Figure:
             return
         top, bottom = shoulders.mean(axis=0), hips.mean(axis=0)
         collar = self._disc(top + _COLLAR * (top - bottom), _NECK)
-        waist = self._disc(top + _WAIST * (bottom - top), _WAIST_RADIUS)
-        chest = (self._disc(joint, _SHOULDER) for joint in shoulders)
-        belly = (self._disc(joint, _HIP) for joint in hips)
-        self._fill(hull(collar, *chest, waist), TORSO)
-        self._fill(hull(waist, *belly), TORSO)
+        chest = self._disc(top + _CHEST_AT * (bottom - top), _CHEST)
+        corners = [self._disc(joint, _SHOULDER) for joint in shoulders]
+        corners += [self._disc(joint, _HIP) for joint in hips]
+        self._fill(hull(collar, chest, *corners), TORSO)
 
     def _disc(self, centre: np.ndarray, share: float) -> np.ndarray:
         return ellipse(centre, self._radius(share), self._radius(share))

@@ -53,7 +53,7 @@ class Pose:
 
     @property
     def height(self) -> float:
-        """The body's height in pixels, by its bones; NaN if no bone is known.
+        """The body's height in pixels, by its bones; NaN if none is known or all are points.
 
         Every bone counts by its length, and of a pair the longer one: the other is foreshortened.
         """
@@ -74,7 +74,7 @@ class Pose:
             known = [(length, share) for length, share in bones if not np.isnan(length)]
             if known:
                 lengths, shares = map(sum, zip(*known, strict=True))
-                return lengths / shares
+                return lengths / shares or float("nan")
         return float("nan")
 
 
