@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
+    "masks": "make and check the part labels that training with masks reads",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }
 

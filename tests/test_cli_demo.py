@@ -1,0 +1,129 @@
+"""``torchreid-magnifier demo``, with few drawn people, small images and an epoch a stage."""
+
+import csv
+import json
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchreid import data as torchreid_data
+from torchreid import engine as torchreid_engine
+from tqdm import tqdm
+
+from torchreid_magnifier.cli import demo, main
+from torchreid_magnifier.cli.comparison import Comparison, Sample, Search, Settings
+from torchreid_magnifier.data.synthetic import Settings as People
+from torchreid_magnifier.data.synthetic import generate
+
+TINY = Settings(epochs=(1, 1), height=64, width=32, batch_size=16, workers=0)
+FEW = People(train_ids=6, test_ids=8, distractors=5)  # torchreid ranks 50 images at least
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_people():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            "torchreid_magnifier.data.synthetic.dataset.generate", partial(generate, settings=FEW)
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo") / "out"
+
+
+@pytest.fixture(scope="module")
+def table(folder, few_people):
+    return demo.run(folder, TINY)
+
+
+def test_one_table_of_both_networks_in_both_stages(table, folder):
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert lines[0] == list(demo.COLUMNS.values())
+    networks = ["magnifiernet_r18_g"] * 2 + ["magnifiernet_r18"] * 2
+    assert [line[:3] for line in lines[2:]] == [
+        [network, stage, stage] for network, stage in zip(networks, "1212", strict=True)
+    ]
+    assert len({len(line) for line in table.splitlines()}) == 1  # aligned
+    rows = json.loads((folder / "results.json").read_text())["results"]
+    with open(folder / "results.csv", newline="") as file:
+        cells = list(csv.DictReader(file))
+    for line, row, cell in zip(lines[2:], rows, cells, strict=True):
+        assert line[3:7] == [f"{100 * row[key]:.1f}" for key in list(demo.COLUMNS)[3:7]]
+        assert float(cell["mAP"]) == row["mAP"]
+        assert all(0 <= row[key] <= 1 for key in list(demo.COLUMNS)[3:7])
+        assert (row["mask_miou"] is None) == (row["network"] == "magnifiernet_r18_g")
+    assert table in (folder / "results.md").read_text()
+
+
+def test_the_numbers_are_those_that_the_stock_engine_printed(table, folder):
+    log = (folder / "train.log").read_text()
+    printed = zip(
+        re.findall(r"^Rank-1  : ([\d.]+)%", log, re.M),
+        re.findall(r"^mAP: ([\d.]+)%", log, re.M),
+        strict=True,
+    )
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert [tuple(line[3:5]) for line in lines[2:]] == list(printed)
+
+
+def test_pictures_and_nothing_left_over(table, folder):
+    for name in ("masks", "rankings", "losses"):
+        with Image.open(folder / f"{name}.png") as picture:
+            assert min(picture.size) > 400
+        assert f"({name}.png)" in (folder / "results.md").read_text()
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"results.{kind}" for kind in ("md", "csv", "json")),
+        *(f"{name}.png" for name in ("masks", "rankings", "losses")),
+        "train.log",
+        "reid-data",
+    }
+
+
+def test_occluded_queries_are_those_of_the_registered_dataset(tmp_path):
+    """Equal to torchreid's test of ``synthetic_pedestrians_occluded``, run for itself."""
+    comparison = Comparison(tmp_path / "data", tmp_path, TINY)
+    stage = next(comparison.run(tqdm(disable=True)))
+    assert 0 < comparison.occluded.sum() < len(comparison.query)
+    datamanager = torchreid_data.ImageDataManager(
+        root=str(tmp_path / "data"),
+        sources="synthetic_pedestrians",
+        targets="synthetic_pedestrians_occluded",
+        height=64,
+        width=32,
+        batch_size_train=4,
+        workers=0,
+    )
+    engine = torchreid_engine.ImageTripletEngine(datamanager, stage.model, None)
+    rank1 = engine.test(dist_metric="cosine", ranks=[1])
+    assert stage.search.rank1_and_map(comparison.occluded)[0] == pytest.approx(rank1)
+
+
+def test_ranked_leaves_out_the_persons_images_by_the_same_camera():
+    generator = np.random.default_rng(0)
+    query = [Sample("q", 3, 1, 0)]
+    gallery = [
+        Sample(f"g{i}", int(pid), int(camid), 0)
+        for i, (pid, camid) in enumerate(generator.integers(2, 5, (30, 2)))
+    ]
+    gallery.append(Sample("same camera", 3, 1, 0))
+    distances = generator.random((1, 31))
+    distances[0, -1] = 0
+    expected, left = [], list(range(31))
+    while len(expected) < 10:
+        nearest = min(left, key=lambda i: distances[0, i])
+        left.remove(nearest)
+        if not (gallery[nearest].pid == 3 and gallery[nearest].camid == 1):
+            expected.append(gallery[nearest])
+    assert Search(distances, query, gallery).ranked(0, 10) == expected
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("torchreid-magnifier demo: error: [Errno 17] File exists: ")
+    assert out == ""

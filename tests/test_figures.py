@@ -1,0 +1,99 @@
+"""Pictures: what is in them, and that a file appears complete or not at all."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from torchreid_magnifier import figures
+from torchreid_magnifier.parts import PALETTE, PARTS
+
+GENERATOR = np.random.default_rng(0)
+PICTURE = GENERATOR.integers(0, 256, (32, 16, 3)).astype(np.uint8)
+LABELS = GENERATOR.integers(0, 8, (4, 2))
+
+
+def texts(figure) -> set[str]:
+    names = set()
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        legends += axes.get_legend().get_texts() if axes.get_legend() else []
+        legends += [axes.title, *axes.texts]
+        names.add(axes.get_title(loc="left"))
+    return names | {text.get_text() for text in [*legends, *figure.texts]}
+
+
+def test_overlay_against_plain_loops():
+    found = figures.mask_overlay(PICTURE, LABELS, opacity=0.6)
+    assert found.dtype == np.uint8
+    for y in range(32):
+        for x in range(16):
+            label = LABELS[y // 8, x // 8]
+            weight = 0.6 if label else 0.35
+            for channel in range(3):
+                value = (1 - weight) * PICTURE[y, x, channel] + weight * PALETTE[label][channel]
+                assert abs(found[y, x, channel] - value) <= 0.5
+
+
+def test_masks_figure_shows_three_pictures_an_example_and_names_the_parts():
+    example = figures.MaskExample(PICTURE, LABELS, LABELS, "camera 1")
+    figure = figures.masks_figure([example] * 5, "Title\nwith more", columns=4)
+    assert [len(axes.images) for axes in figure.axes] == [3] * 5
+    names = {part.replace("_", " ") for part in PARTS if part != "background"}
+    assert names | {"camera 1", "Title", "with more"} <= texts(figure)
+
+
+def test_rankings_figure_frames_right_and_wrong_ones():
+    hits = [figures.Hit(PICTURE, right) for right in (True, False, False)]
+    example = figures.RankingExample(PICTURE, {"one": hits, "other": hits[:1]}, "occluded")
+    figure = figures.rankings_figure([example, example], "Title")
+    (axes,) = figure.axes
+    frames = [to_hex(p.get_edgecolor()) for p in axes.patches if isinstance(p, Rectangle)]
+    assert len(axes.images) == 2 * (1 + 3 + 1)
+    assert frames.count(figures.ASKED) == 2
+    assert frames.count(figures.RIGHT) == 2 * 2
+    assert frames.count(figures.WRONG) == 2 * 2
+    assert {"one", "other", "occluded", "Title"} <= texts(figure)
+
+
+def test_losses_figure_puts_values_at_their_epochs():
+    panels = [
+        figures.Panel(
+            "cross-entropy", [figures.Curve("a", [3, 2, 1]), figures.Curve("b", [2] * 3)]
+        ),
+        figures.Panel("diversity", [figures.Curve("b", [0.5])], first_epoch=2),
+    ]
+    figure = figures.losses_figure(panels, "Title", boundary=2)
+    first, second = figure.axes
+    assert first.lines[0].get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
+    assert second.lines[0].get_xydata().tolist() == [[3, 0.5]]
+    assert first.lines[1].get_color() == second.lines[0].get_color()  # b is b everywhere
+    assert first.get_xlim() == second.get_xlim()
+    assert {"stage 1", "stage 2", "a", "b", "diversity"} <= texts(figure)
+
+
+def test_save_writes_a_picture_and_touches_no_global_state(tmp_path):
+    path = tmp_path / "curves.png"
+    panel = figures.Panel("loss", [figures.Curve("a", [2.0, 1.0])])
+    figures.save(figures.losses_figure([panel], "Title", columns=1), path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG" and min(picture.size) > 400
+    assert pyplot.get_fignums() == []
+
+
+def test_a_failed_save_leaves_the_old_picture(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"old")
+
+    class Broken:
+        def savefig(self, path, format):
+            path.write_bytes(b"half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        figures.save(Broken(), path)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
+        ("picture.png", b"old")
+    ]
