@@ -86,12 +86,12 @@ def test_names_read_like_those_of_market1501():
 
 
 def test_pairs_of_people_differ_in_a_few_details():
-    for number in range(0, 40, 2):
+    for number in range(0, 40, 4):
         one, two = (dataclasses.asdict(scene.identity(2020, 1, number + k)) for k in (0, 1))
         for varying in ("height", "build"):
             del one[varying], two[varying]
         changed = {key for key in one if one[key] != two[key]}
-        assert 1 <= len(changed) <= 5, changed
+        assert 2 <= len(changed) <= 7, changed
         assert not changed & {"upper", "lower", "lower_colour", "skin"}
 
 

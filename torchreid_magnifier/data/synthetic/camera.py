@@ -70,9 +70,9 @@ CAMERAS = (
     Camera("park", 0.62, 0.20, 0.03, 1.5, 0.84, -0.03, 0.8,
            (0.94, 1.04, 0.96), 0.82, 1.10, 0.85, 0.50, 3.0, 90),
     Camera("hall", 0.52, 0.24, -0.02, 4.4, 0.90, 0.02, -0.2,
-           (0.94, 1.00, 1.07), 1.10, 0.95, 0.80, 0.75, 4.5, 85, indoors=True),
+           (0.95, 1.00, 1.05), 1.06, 1.00, 0.85, 0.65, 4.5, 85, indoors=True),
     Camera("bricks", 0.42, 0.10, 0.0, 5.6, 0.86, 0.00, -0.5,
-           (0.98, 0.98, 1.02), 1.30, 0.95, 0.65, 0.85, 5.5, 82),
+           (0.98, 0.98, 1.02), 1.18, 1.00, 0.75, 0.75, 5.0, 84),
 )  # fmt: skip
 
 
@@ -96,9 +96,9 @@ def photograph(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> n
     grey = picture.mean(axis=2, keepdims=True)
     saturation = camera.saturation * rng.normal(1, 0.08)
     picture = grey + saturation * (picture - grey)
-    gain = np.array(camera.gain) * rng.normal(1, 0.02, 3) * rng.normal(1, 0.10)
+    gain = np.array(camera.gain) * rng.normal(1, 0.02, 3) * rng.normal(1, 0.07)
     picture = np.clip(picture * gain.astype(np.float32), 0, 1) ** (
-        camera.gamma * rng.normal(1, 0.07)
+        camera.gamma * rng.normal(1, 0.05)
     )
     picture = 0.5 + camera.contrast * rng.normal(1, 0.06) * (picture - 0.5)
     height, width = image.shape[:2]

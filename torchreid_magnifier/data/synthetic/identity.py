@@ -1,7 +1,7 @@
 """What makes a synthetic person that person: build, hair, clothes, shoes, bag.
 
-Colours come from a short list of everyday ones, so many people share them, and identities come in
-pairs: the second of a pair is the first with one or two details changed.
+Colours come from a short list of everyday ones, so many people share them, and half of the
+identities come in pairs: the second of a pair is the first with two or three details changed.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def pick(
 
 @lru_cache(maxsize=1024)
 def identity(seed: int, stream: int, number: int) -> Identity:
-    """Person ``number`` (0-based) of a stream; persons 2k and 2k + 1 look alike."""
-    original = _draw(np.random.default_rng([seed, stream, number // 2]))
-    if number % 2 == 0:
-        return original
-    return _look_alike(np.random.default_rng([seed, stream, number, 1]), original)
+    """Person ``number`` (0-based) of a stream; persons 4k and 4k + 1 look alike."""
+    if number % 4 == 1:
+        original = identity(seed, stream, number - 1)
+        return _look_alike(np.random.default_rng([seed, stream, number, 1]), original)
+    return _draw(np.random.default_rng([seed, stream, number]))
 
 
 def _draw(rng: np.random.Generator) -> Identity:
@@ -115,7 +115,7 @@ def _draw(rng: np.random.Generator) -> Identity:
 
 
 def _look_alike(rng: np.random.Generator, person: Identity) -> Identity:
-    """The same clothes colours with one or two details changed."""
+    """The same clothes colours with two or three details changed."""
 
     def other(options: Sequence[T], present: T) -> T:
         return pick(rng, [option for option in options if option != present])
@@ -140,7 +140,7 @@ def _look_alike(rng: np.random.Generator, person: Identity) -> Identity:
         return replace(p, side_stripe=not p.side_stripe)
 
     details = (shoes, bag, sleeves, hair, print_, stripe)
-    count = 1 + int(rng.random() < 0.6)
+    count = 2 + int(rng.random() < 0.4)
     for index in rng.permutation(len(details))[:count]:
         person = details[int(index)](person)
     return replace(

@@ -93,7 +93,7 @@ def render(shot: Shot) -> Picture:
     person = identity(shot.seed, shot.stream, shot.person)
     canvas, view = _empty_street(shot, camera, rng, person.height)
     light = float(np.clip(camera.light + rng.normal(0, 0.2), -1, 1))
-    if rng.random() < 0.35:
+    if rng.random() < 0.3:
         _passer_by(canvas, shot.seed, rng, camera, view, light, beside=True)
     skeleton = build_skeleton(person, draw_pose(rng))
     draw_person(canvas, person, skeleton, view, light)
