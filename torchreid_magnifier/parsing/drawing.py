@@ -27,9 +27,9 @@ _FOOT = (0.029, 0.024)
 _NECK = 0.037
 # Distances: hand beyond the wrist, toes before the ankle and below it, heel below the ankle.
 _HAND, _TOE, _SOLE, _HEEL, _FORESHORTENED, _TIPTOE = 0.3, 0.097, 0.033, 0.019, 0.02, 0.12
-# The trunk is the hull of discs at shoulders and hips, the chest, which people who are seen from the
-# side have too, and the collar. In lengths of the trunk, the chest's place below the shoulders and
-# the collar's above them.
+# The trunk is the hull of discs at shoulders and hips, the chest, which people seen from the
+# side have too, and the collar. In lengths of the trunk, the place of the chest below the shoulders
+# and of the collar above them.
 _SHOULDER, _HIP, _CHEST = 0.012, 0.052, 0.078
 _CHEST_AT, _COLLAR = 0.37, 0.06
 # The head: its half width against its half height, from the front and more from the side; its half

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +40,8 @@ class Images:
         return os.path.join(self.labels_root, relative + ".png")
 
     def folders(self) -> dict[str, list[str]]:
-        """Every folder below ``root`` with images of :attr:`paths` -> its sorted image names."""
-        return {
-            folder: sorted(
-                name for name in os.listdir(folder) if name.lower().endswith(IMAGE_ENDINGS)
-            )
-            for folder in sorted({os.path.dirname(path) for path in self.paths})
-        }
+        """Every folder with images in or below ``root``, wanted or not -> its sorted names."""
+        return dict(_walk(self.root))
 
 
 def dataset_images(name: str, root: str, everything: bool = False) -> Images:
@@ -85,17 +80,21 @@ def folder_images(folder: str) -> Images:
     """
     if not os.path.isdir(folder):
         raise ParsingError(f"there is no folder {folder}")
-    paths = []
-    for parent, folders, names in os.walk(os.path.abspath(folder)):
-        folders[:] = sorted(name for name in folders if not name.endswith(LABELS_SUFFIX))
-        endings = (name for name in sorted(names) if name.lower().endswith(IMAGE_ENDINGS))
-        paths += [os.path.join(parent, name) for name in endings]
+    root = os.path.abspath(folder)
+    paths = [os.path.join(parent, name) for parent, names in _walk(root) for name in names]
     if not paths:
         raise ParsingError(
             f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}) in it or below, found none"
         )
-    root = os.path.abspath(folder)
     return _images(root, paths, root)
+
+
+def _walk(root: str) -> Iterator[tuple[str, list[str]]]:
+    """Each folder with images and their sorted names; folders of labels are passed by."""
+    for parent, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.endswith(LABELS_SUFFIX))
+        if images := sorted(name for name in names if name.lower().endswith(IMAGE_ENDINGS)):
+            yield parent, images
 
 
 def _images(root: str, paths: list[str], top: str) -> Images:
