@@ -55,7 +55,7 @@ def _register_datasets() -> None:
     for name, dataset in list(registered.items()):
         masked = name + MASKS_SUFFIX
         if not name.endswith(MASKS_SUFFIX) and masked not in registered:
-            registered[masked] = with_masks(dataset)
+            registered[masked] = with_masks(dataset, name)
 
 
 def _register_schedule() -> None:

@@ -1,4 +1,4 @@
-"""What the model's own losses were: the last batch, the epochs so far, one printed line an epoch."""
+"""What the model's own losses were: in the last batch, and on average in every epoch."""
 
 import threading
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ class LossLog:
         return {} if self._last is None else {k: float(v) for k, v in self._last.means().items()}
 
     def end_epoch(self) -> dict[str, float]:
-        """Closes the epoch: appends its means to ``history`` and returns them; {} if it was empty."""
+        """Closes the epoch: its means go to ``history`` and are returned; {} if it was empty."""
         batches = [means for means in (p.means() for p in self._epoch) if means]
         self._epoch = []
         if not batches:

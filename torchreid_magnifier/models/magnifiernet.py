@@ -109,29 +109,21 @@ class MagnifierNet(nn.Module):
         self.injected_loss_scale: float | Callable[[], float] = 1.0
         self.loss_log = LossLog()
         self._replicas_pass: ForwardPass | None = None
-        sampler = RegionSampler(sampling, num_kept_regions)
+        self.sampler = RegionSampler(sampling, num_kept_regions)
+        self.mask_loss = PartSegmentationLoss()
+        self.sd_loss = SemanticDiversityLoss()
 
         self.trunk = ResNetTrunk(trunk, pretrained)
         width3, width4 = self.trunk.channels
         self.global_branch = GlobalBranch(width4)
+        self.mask_module = MaskModule(width4) if mask else None
+        self.adversarial_branch = SemanticAdversarialBranch(width3) if adversarial else None
+        self.fusion_branch = SemanticFusionBranch(width3, fusion) if fusion else None
         head_widths = {"global": width4}
-        if mask:
-            self.mask_module = MaskModule(width4)
-            self.mask_loss = PartSegmentationLoss()
-        else:
-            self.mask_module = None
         if adversarial:
-            self.adversarial_branch = SemanticAdversarialBranch(width3)
-            self.sampler = sampler
             head_widths["adversarial"] = width3
-        else:
-            self.adversarial_branch = None
         if fusion:
-            self.fusion_branch = SemanticFusionBranch(width3, fusion)
-            self.sd_loss = SemanticDiversityLoss()
             head_widths["fusion"] = width3
-        else:
-            self.fusion_branch = None
         self.embedding_size = sum(head_widths.values())
         if fusion:
             head_widths |= {f"region_{part}": width3 for part in PARTS}
@@ -159,12 +151,12 @@ class MagnifierNet(nn.Module):
         return torch.cat(embeddings, 1)
 
     def predict_masks(self, images: Tensor) -> Tensor:
-        """Part labels that the mask module predicts: ``(N, 3, H, W)`` -> ``(N, H/8, W/8)``, 0..7."""
-        if self.mask_module is None:
-            raise ValueError("This variant has no mask module and predicts no masks.")
+        """Part labels of the mask module: ``(N, 3, H, W)`` -> ``(N, H/8, W/8)``, 0..7."""
         return self._predict_labels(self.trunk(images)[1])
 
     def _predict_labels(self, stage4: Tensor) -> Tensor:
+        if self.mask_module is None:
+            raise ValueError("This variant has no mask module and predicts no masks.")
         return self.mask_module(stage4).float().argmax(1)
 
     # ------------------------------------------------------------------ training
@@ -178,7 +170,7 @@ class MagnifierNet(nn.Module):
         attached: list[Tensor] = []
 
         features["global"], embeddings["global"] = self.global_branch(stage4)
-        if self.mask_module is not None:
+        if self.mask_module is not None and labels is not None:
             logits = self.mask_module(stage4)
             target = shrink_labels(labels, logits.shape[2:])
             terms["loss_mask"] = self.mask_loss(logits, target)
@@ -313,7 +305,7 @@ def _build(
     use_gpu: bool = True,
     **options: Any,
 ) -> MagnifierNet:
-    """What torchreid's ``build_model`` calls; ``use_gpu`` is its argument, moving is the caller's."""
+    """What torchreid's ``build_model`` calls, which passes ``use_gpu`` to every model."""
     return MagnifierNet(num_classes, loss, pretrained=pretrained, **options)
 
 

@@ -1,5 +1,6 @@
 """Mask module (M): predicts the body parts of an image from the trunk's last feature map."""
 
+import torch
 from torch import Tensor, nn
 
 from ..parts import NUM_PARTS
@@ -26,7 +27,7 @@ class MaskModule(nn.Module):
         self.conv = nn.Conv2d(width, NUM_PARTS, 1)
         nn.init.normal_(self.deconv.weight, std=0.001)
         nn.init.normal_(self.conv.weight, std=0.001)
-        nn.init.zeros_(self.conv.bias)
+        self.conv.bias = nn.Parameter(torch.zeros(NUM_PARTS))
 
     def forward(self, stage4: Tensor) -> Tensor:
         """Stage 4 ``(N, C, h, w)`` -> part logits ``(N, 8, 2h, 2w)``."""

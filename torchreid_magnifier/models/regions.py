@@ -15,7 +15,7 @@ from ..parts import NUM_PARTS
 def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """Integer labels ``(N, H, W)`` -> ``(N, *size)``: the label at the centre of each cell.
 
-    Labels are picked, never interpolated: between a head (1) and an upper arm (3) lies no torso (2).
+    Labels are picked, never interpolated: between head (1) and upper arm (3) lies no torso (2).
     """
     shrunk = F.interpolate(labels.unsqueeze(1).float(), size=size, mode="nearest-exact")
     return shrunk.squeeze(1).long()

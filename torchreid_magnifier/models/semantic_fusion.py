@@ -69,5 +69,5 @@ class SemanticFusionBranch(nn.Module):
         return feature, self.neck(feature), regions
 
     def region_embeddings(self, regions: Tensor) -> list[Tensor]:
-        """Region features ``(N, K, C)`` after their own BNNecks: K tensors ``(N, C)``, in training."""
+        """Region features ``(N, K, C)`` after their own BNNecks: K tensors ``(N, C)``."""
         return [neck(region) for neck, region in zip(self.region_necks, regions.unbind(1))]
