@@ -20,6 +20,10 @@ def make_model(**options):
     return MODELS["magnifiernet_r18"](3, loss="triplet_sd", pretrained=False, **options).train()
 
 
+def relative_error(found, expected):
+    return ((found - expected).norm() / expected.norm().clamp_min(1e-12)).item()
+
+
 @pytest.fixture
 def replicas_on_cpu(monkeypatch):
     """nn.DataParallel's own replication, with copies in place of its broadcasts between GPUs."""
@@ -65,7 +69,7 @@ def test_replicas_share_the_injected_losses_by_their_share_of_the_batch(
             expected[name] = expected.get(name, 0) + share * gradient
     assert got.keys() == expected.keys()
     for name, gradient in expected.items():
-        assert torch.allclose(got[name], gradient, rtol=1e-4, atol=1e-7), name
+        assert relative_error(got[name], gradient) < 1e-4, name
     for name, value in log.items():
         assert value == pytest.approx(0.75 * terms[0][name] + 0.25 * terms[1][name], rel=1e-5)
 
@@ -85,7 +89,7 @@ def test_diversity_loss_of_two_chunks_equals_that_of_one(replicas_on_cpu):
 
     one, two = gradient(1), gradient(2)
     for name in one:
-        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-7), name
+        assert relative_error(two[name], one[name]) < 1e-3, name
 
 
 def test_data_parallel_wrapper_without_devices_changes_nothing():
@@ -135,4 +139,4 @@ def test_injected_losses_follow_a_gradient_scaler():
     torch.manual_seed(1)
     scaled = gradient(torch.amp.GradScaler("cpu", init_scale=1024.0))
     for name, expected in plain.items():
-        assert torch.allclose(scaled[name], expected, rtol=1e-4, atol=1e-7), name
+        assert relative_error(scaled[name], expected) < 1e-4, name
