@@ -49,5 +49,5 @@ def train(stage: int, loss: str, epochs: int, lr: float, weights: str | None = N
 
 if __name__ == "__main__":
     torchreid.utils.set_random_seed(1)
-    stage1 = train(1, "triplet", epochs=20, lr=7e-4)
-    train(2, "triplet_sd", epochs=5, lr=1e-4, weights=stage1)
+    stage1 = train(1, "triplet", epochs=20, lr=2e-3)
+    train(2, "triplet_sd", epochs=5, lr=2e-4, weights=stage1)

@@ -47,8 +47,8 @@ class Settings:
         seed: of weights, batches and augmentation.
     """
 
-    epochs: tuple[int, int] = (18, 4)
-    lr: tuple[float, float] = (7e-4, 1e-4)
+    epochs: tuple[int, int] = (24, 4)
+    lr: tuple[float, float] = (2e-3, 2e-4)
     height: int = 128
     width: int = 64
     batch_size: int = 32
@@ -185,7 +185,7 @@ class Comparison:
             targets=[DATASET],
             height=settings.height,
             width=settings.width,
-            transforms=["random_flip", "random_crop", "random_erase"],
+            transforms=["random_flip"],
             batch_size_train=settings.batch_size,
             batch_size_test=settings.batch_size,
             workers=settings.workers,
