@@ -74,6 +74,22 @@ def test_replicas_share_the_injected_losses_by_their_share_of_the_batch(
         assert value == pytest.approx(0.75 * terms[0][name] + 0.25 * terms[1][name], rel=1e-5)
 
 
+def test_an_evaluation_between_two_epochs_leaves_no_trace_in_the_log(replicas_on_cpu):
+    batch = make_batch(4)
+    model = make_model()
+    for _ in range(2):
+        model.eval()
+        replicas_on_cpu(model, 2)
+        model.train()
+        for replica, chunk in zip(replicas_on_cpu(model, 2), batch.chunk(2)):
+            replica(chunk)
+    last = model.loss_log.last
+    assert len(model.loss_log.history) == 1
+    model.eval()
+    assert len(model.loss_log.history) == 2 and last.keys() == model.loss_log.history[1].keys()
+    assert model.loss_log.last == last
+
+
 def test_diversity_loss_of_two_chunks_equals_that_of_one(replicas_on_cpu):
     """Without batch statistics the injected SD gradient does not depend on the replicas."""
     batch = make_batch(6)

@@ -162,8 +162,19 @@ def test_combineall_trains_with_the_masks_of_query_and_gallery(root):
 
     shutil.rmtree(Path(root, "tiny/images_ps_label/query"))
     TinyPeopleMasks(**{**options, "combineall": False})
-    with pytest.raises(MaskError, match=r"^16 of 48 training images cannot be used"):
+    with pytest.raises(MaskError, match=r"^16 of 48 training images cannot be used") as error:
         TinyPeopleMasks(**options)
+    assert str(error.value).endswith(f"masks make --dataset tiny_people --root {root} --all")
+
+
+def test_the_advised_command_makes_the_masks_of_cuhk03s_labelled_images(root):
+    shutil.rmtree(Path(root, "tiny/images_ps_label/train"))
+    with pytest.raises(MaskError) as error:
+        with_masks(TinyPeople, "cuhk03")(root=root, cuhk03_labeled=True, verbose=False)
+    assert str(error.value).endswith(f"--dataset cuhk03 --root {root} --cuhk03-labeled")
+    with pytest.raises(MaskError) as error:
+        with_masks(TinyPeople, "cuhk03")(root=root, cuhk03_labeled=False, verbose=False)
+    assert str(error.value).endswith(f"--dataset cuhk03 --root {root}")
 
 
 # The check before training

@@ -283,7 +283,7 @@ def test_one_message_tells_every_kind_of_fault(images, tmp_path):
         "masks with labels other than the integers 0 to 7: 1\n"
         "  ROOT/set_ps_label/5.png: found 8\n"
         "Masks are made by\n"
-        "  torchreid-magnifier masks make --dataset my_set --root ROOT"
+        "  torchreid-magnifier masks make --dataset my_set --root ROOT --overwrite"
     )
 
 

@@ -136,8 +136,18 @@ def test_predicted_masks_are_labels_at_an_eighth_of_the_size():
     masks = build("magnifiernet_r18").eval().predict_masks(make_batch(2)[0])
     assert masks.shape == (2, 8, 4) and masks.dtype == torch.int64
     assert 0 <= masks.min() and masks.max() < NUM_PARTS
+
+
+def test_masks_are_predicted_in_evaluation_only_and_by_models_that_can():
+    images, batch = make_batch(2)
     with pytest.raises(ValueError, match="has no mask module and predicts no masks"):
-        build("magnifiernet_r18_g").eval().predict_masks(make_batch(2)[0])
+        build("magnifiernet_r18_g").eval().predict_masks(images)
+    with pytest.raises(ValueError, match="is for evaluation: call model.eval"):
+        build("magnifiernet_r18").train().predict_masks(images)
+    with pytest.raises(ValueError, match="labels are for training only"):
+        build("magnifiernet_r18").eval().predict_masks(batch)
+    with pytest.raises(ValueError, match="divisible by 16, got 60x40"):
+        build("magnifiernet_r18").eval().predict_masks(torch.zeros(1, 3, 60, 40))
 
 
 def test_regions_at_inference_are_the_predicted_ones():
@@ -247,7 +257,7 @@ def test_labels_in_evaluation_are_an_error(name):
         build(name).eval()(make_batch()[1])
     assert str(error.value) == (
         "MagnifierNet takes a batch (N, 3, H, W) in evaluation, got (4, 4, 64, 32): labels are for "
-        "training only, call model.train() for it."
+        "training only."
     )
 
 
@@ -256,8 +266,12 @@ def test_global_branch_alone_trains_with_and_without_labels():
     model = build("magnifiernet_r18_g").train()
     with_labels, without = model(batch)[1][0], model(images)[1][0]
     assert torch.equal(with_labels, without)
-    with pytest.raises(ValueError, match=r"\(N, 3, H, W\) or \(N, 4, H, W\) in training, got \(2,"):
+    with pytest.raises(ValueError) as error:
         model(torch.zeros(2, 5, 64, 32))
+    assert str(error.value) == (
+        "Training this MagnifierNet needs a batch (N, 3, H, W), or (N, 4, H, W) with part labels, "
+        "got (2, 5, 64, 32)."
+    )
 
 
 @pytest.mark.parametrize(("height", "width"), [(60, 32), (64, 40), (0, 32)])
@@ -274,8 +288,13 @@ def test_sizes_that_16_does_not_divide_are_an_error(height, width):
 def test_labels_out_of_range_or_between_are_an_error(value):
     _, batch = make_batch()
     batch[1, 3, 5, 5] = value
-    with pytest.raises(ValueError, match=r"must hold the part labels 0\.\.7 as whole numbers, got"):
+    with pytest.raises(ValueError) as error:
         build("magnifiernet_r18").train()(batch)
+    assert str(error.value) == (
+        "The fourth channel of a training batch must hold the part labels 0..7 as whole numbers, "
+        f"found {value:g}: feed images through a '*_masks' dataset, which moves labels by nearest "
+        "neighbours and never normalises them."
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,20 +306,33 @@ def test_labels_out_of_range_or_between_are_an_error(value):
         ),
         (dict(num_classes=0), "num_classes must be at least 1, got 0."),
         (dict(mask=False), "SAB and SFB need the mask module: pass mask=True."),
-        (dict(num_kept_regions=3), "num_kept must be even and from 2 to 6, got 3."),
-        (dict(num_kept_regions=8), "num_kept must be even and from 2 to 6, got 8."),
-        (dict(sampling="legs"), "Unknown sampling strategy 'legs'"),
+        (
+            dict(num_kept_regions=3),
+            "Random-torso keeps num_kept / 2 regions of the upper and of the lower torso: "
+            "num_kept must be even and from 2 to 6, got 3.",
+        ),
+        (
+            dict(num_kept_regions=8),
+            "Random-torso keeps num_kept / 2 regions of the upper and of the lower torso: "
+            "num_kept must be even and from 2 to 6, got 8.",
+        ),
+        (
+            dict(sampling="legs"),
+            "Unknown sampling strategy 'legs': expected 'torso' (Random-torso) or 'baseline' "
+            "(Random-baseline).",
+        ),
         (dict(fusion="sum"), "Unknown fusion 'sum': expected one of ['gru', 'concat']."),
         (
             dict(fusion=None, loss="triplet_sd"),
-            "loss 'triplet_sd' needs the region features of the Semantic Fusion Branch",
+            "loss 'triplet_sd' needs the region features of the Semantic Fusion Branch, which this "
+            "variant does not have: take loss 'triplet', or a variant with the branch.",
         ),
     ],
 )
 def test_bad_options_are_errors_at_construction(options, message):
     with pytest.raises(ValueError) as error:
         MagnifierNet(**{"num_classes": 3, "trunk": "resnet18", "pretrained": False} | options)
-    assert message in str(error.value)
+    assert str(error.value) == message
 
 
 # ------------------------------------------------------------------ ImageNet weights

@@ -60,6 +60,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action.add_argument(
             "--all", action="store_true", help="query and gallery too (default: training images)"
         )
+        action.add_argument(
+            "--cuhk03-labeled",
+            action="store_true",
+            help="of CUHK03, the labelled images (default: the detected ones)",
+        )
         action.set_defaults(run=run)
     make.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
     make.add_argument(
@@ -105,7 +110,7 @@ def _dataset(args: argparse.Namespace) -> Images:
             f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
             f"(all names: {', '.join(sorted(known))})"
         )
-    return dataset_images(args.dataset, args.root, args.all)
+    return dataset_images(args.dataset, args.root, args.all, args.cuhk03_labeled)
 
 
 def _make(args: argparse.Namespace) -> int:
@@ -152,7 +157,9 @@ def _check(args: argparse.Namespace) -> int:
     images = _dataset(args)
     print(survey_masks(images.paths, images.top))
     try:
-        check_masks(images.paths, args.dataset, images.top)
+        given = {"--cuhk03-labeled": args.cuhk03_labeled, "--all": args.all}
+        options = [option for option, chosen in given.items() if chosen]
+        check_masks(images.paths, args.dataset, images.top, options)
     except MaskError as error:
         print(error, file=sys.stderr)
         return FAULTS

@@ -72,7 +72,12 @@ class _MaskedDataset(torchreid_data.ImageDataset):
         if self.transform is not None:
             self.transform = JointTransform(self.transform)
         images = (sample[0] for sample in self.data)
-        self.mask_paths = check_masks(images, name, getattr(self, "root", None))
+        options = ["--cuhk03-labeled"] if "cuhk03" in name and kwargs.get("cuhk03_labeled") else []
+        if self.combineall or kwargs.get(
+            "split_id"
+        ):  # images beyond the first split's training set
+            options.append("--all")
+        self.mask_paths = check_masks(images, name, getattr(self, "root", None), options)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.mode != "train":

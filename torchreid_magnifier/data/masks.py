@@ -12,7 +12,7 @@ Two layouts are read. Both keep one label map per image, of the image's size, wi
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -174,6 +174,7 @@ def check_masks(
     image_paths: Iterable[str],
     dataset: str = "DATASET",
     root: str | os.PathLike | None = None,
+    options: Sequence[str] = (),
 ) -> dict[str, str]:
     """Finds the mask of every image and decodes both, so that a fault shows before training.
 
@@ -181,6 +182,7 @@ def check_masks(
         image_paths: images; a repeated path is checked once.
         dataset: registered name of the dataset, for the command in the message.
         root: data root, for the search (see :func:`mask_candidates`) and for the command.
+        options: more options that the command needs for these images.
 
     Returns:
         Image path -> mask path, in the order of ``image_paths``.
@@ -209,12 +211,16 @@ def check_masks(
         if kind:
             faults.setdefault(kind, []).append(line)
     if faults:
-        raise MaskError(_report(faults, len(images), dataset, root))
+        raise MaskError(_report(faults, len(images), dataset, root, options))
     return {image: mask for image, (_, mask) in zip(images, results, strict=True)}
 
 
 def _report(
-    faults: dict[str, list[str]], total: int, dataset: str, root: str | os.PathLike | None
+    faults: dict[str, list[str]],
+    total: int,
+    dataset: str,
+    root: str | os.PathLike | None,
+    options: Sequence[str],
 ) -> str:
     """The message for faulty images and masks of a dataset."""
     count = sum(map(len, faults.values()))
@@ -230,6 +236,9 @@ def _report(
                 lines += [f"    {path}" for path in mask_candidates(found[0], root)]
     if set(faults) != {_NO_IMAGE}:
         where = "ROOT" if root is None else shlex.quote(os.fspath(root))
+        # Without it, masks that are there stay as they are.
+        replace = ["--overwrite"] if {_NO_MASK, _SIZE, _LABELS} & set(faults) else []
+        command = ["torchreid-magnifier masks make --dataset", dataset, "--root", where]
         lines.append("Masks are made by")
-        lines.append(f"  torchreid-magnifier masks make --dataset {dataset} --root {where}")
+        lines.append("  " + " ".join([*command, *options, *replace]))
     return "\n".join(lines)

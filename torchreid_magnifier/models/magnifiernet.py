@@ -154,7 +154,14 @@ class MagnifierNet(nn.Module):
         return torch.cat(embeddings, 1)
 
     def predict_masks(self, images: Tensor) -> Tensor:
-        """Part labels of the mask module: ``(N, 3, H, W)`` -> ``(N, H/8, W/8)``, 0..7."""
+        """Part labels of the mask module: ``(N, 3, H, W)`` -> ``(N, H/8, W/8)``, 0..7.
+
+        Raises:
+            ValueError: in training mode, without a mask module, or for input of a wrong shape.
+        """
+        if self.training:
+            raise ValueError("predict_masks is for evaluation: call model.eval() first.")
+        images, _ = self._split_input(images)
         return self._predict_labels(self.trunk(images)[1])
 
     def _predict_labels(self, stage4: Tensor) -> Tensor:
@@ -221,10 +228,9 @@ class MagnifierNet(nn.Module):
     def _split_input(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """RGB ``(N, 3, H, W)`` and, where training needs them, labels ``(N, H, W)``, checked."""
         needs_labels = self.training and self.mask_module is not None
-        channels = images.shape[1] if images.dim() == 4 else None
         allowed = (4,) if needs_labels else (3, 4) if self.training else (3,)
-        if channels not in allowed:
-            raise ValueError(_input_error(tuple(images.shape), needs_labels, self.training))
+        if images.dim() != 4 or images.shape[1] not in allowed:
+            raise ValueError(_shape_error(tuple(images.shape), needs_labels, self.training))
         height, width = images.shape[2:]
         if height % STRIDE or width % STRIDE or not height or not width:
             raise ValueError(
@@ -237,11 +243,11 @@ class MagnifierNet(nn.Module):
         # On a device the check waits for it at every step: the first epoch stands for all (the
         # datasets check every mask file before training anyway).
         if labels.device.type == "cpu" or not self.loss_log.history:
-            low, high = labels.min().item(), labels.max().item()
-            if not (low >= 0 and high < NUM_PARTS and bool((labels == labels.round()).all())):
+            valid = (labels >= 0) & (labels < NUM_PARTS) & (labels == labels.round())
+            if not valid.all():
                 raise ValueError(
                     "The fourth channel of a training batch must hold the part labels "
-                    f"0..{NUM_PARTS - 1} as whole numbers, got values from {low:g} to {high:g}: "
+                    f"0..{NUM_PARTS - 1} as whole numbers, found {labels[~valid][0].item():g}: "
                     "feed images through a '*_masks' dataset, which moves labels by nearest "
                     "neighbours and never normalises them."
                 )
@@ -267,7 +273,7 @@ class MagnifierNet(nn.Module):
     def _replicate_for_data_parallel(self) -> "MagnifierNet":
         # nn.DataParallel makes all replicas of a step before it runs any: once one has run, the
         # next replica belongs to a new step.
-        if self._replicas_pass is None or self._replicas_pass.started:
+        if self.training and (self._replicas_pass is None or self._replicas_pass.started):
             self._replicas_pass = ForwardPass()
             self.loss_log.add(self._replicas_pass)
         return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
@@ -276,17 +282,20 @@ class MagnifierNet(nn.Module):
         return {**self.__dict__, "_replicas_pass": None}
 
 
-def _input_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> str:
+def _shape_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> str:
     if needs_labels:
         return (
             "Training this MagnifierNet needs a batch (N, 4, H, W), RGB and part labels, got "
             f"{shape}: take a dataset whose name ends in '_masks' as the source "
             "(data.sources ['market1501_masks'])."
         )
-    expected = "(N, 3, H, W) or (N, 4, H, W)" if training else "(N, 3, H, W)"
-    mode = "training" if training else "evaluation"
-    hint = "" if training else ": labels are for training only, call model.train() for it"
-    return f"MagnifierNet takes a batch {expected} in {mode}, got {shape}{hint}."
+    if training:
+        return (
+            "Training this MagnifierNet needs a batch (N, 3, H, W), or (N, 4, H, W) with part "
+            f"labels, got {shape}."
+        )
+    hint = ": labels are for training only" if len(shape) == 4 and shape[1] == 4 else ""
+    return f"MagnifierNet takes a batch (N, 3, H, W) in evaluation, got {shape}{hint}."
 
 
 _TRUNKS = {"magnifiernet": "resnet50", "magnifiernet_r18": "resnet18"}

@@ -44,20 +44,27 @@ class Images:
         return dict(_walk(self.root))
 
 
-def dataset_images(name: str, root: str, everything: bool = False) -> Images:
+def dataset_images(
+    name: str, root: str, everything: bool = False, cuhk03_labeled: bool = False
+) -> Images:
     """The images of a registered torchreid dataset.
 
     Args:
         name: registered name; that of a ``_masks`` dataset means the dataset it is made of.
         root: data root.
         everything: query and gallery images too, not only those to train on.
+        cuhk03_labeled: of CUHK03, the images with boxes drawn by hand instead of the detected ones.
 
     Raises:
         ParsingError: the dataset cannot be read from ``root``.
     """
     try:
         dataset = torchreid_data.datasets.init_image_dataset(
-            name.removesuffix("_masks"), root=root, mode="train", verbose=False
+            name.removesuffix("_masks"),
+            root=root,
+            mode="train",
+            verbose=False,
+            cuhk03_labeled=cuhk03_labeled,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ParsingError(f"cannot read dataset {name} in {root}: {error}") from error
