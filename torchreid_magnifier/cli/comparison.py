@@ -35,7 +35,7 @@ NETWORKS = ((GLOBAL, "triplet", "triplet"), (WHOLE, "triplet", "triplet_sd"))
 
 @dataclass(frozen=True)
 class Settings:
-    """How the networks are trained; the defaults take some four minutes on two CPU cores.
+    """How the networks are trained; the defaults take minutes on two CPU cores.
 
     Attributes:
         epochs: lengths of the two stages.
