@@ -45,8 +45,20 @@ def test_models():
     assert MODELS.items() <= MODEL_NAMES.items()
     assert "magnifiernet" in MODELS and "magnifiernet_r18" in MODELS
     assert isinstance(build(), MagnifierNet)
-    with pytest.raises(KeyError, match="magnifiernet_r18_g"):
-        build("no_such_model")
+    with pytest.raises(KeyError) as error:
+        build("magnifiernet_r34")
+    assert error.value.args == (
+        f"Unknown model: magnifiernet_r34. Must be one of {registry.model_names()}",
+    )
+    assert {"resnet50", "magnifiernet_r18_g"} <= set(registry.model_names())
+
+
+def test_names_of_datasets_are_all_names():
+    torchreid.data.register_image_dataset("my-set", torchreid.data.ImageDataset)
+    try:
+        assert {"market1501", "market1501_masks", "my-set"} <= set(registry.dataset_names())
+    finally:
+        del DATASETS["my-set"]
 
 
 def test_losses():

@@ -38,9 +38,27 @@ def register() -> None:
     _register_checkpoints()
 
 
-def _register_models() -> None:
+def model_names() -> list[str]:
+    """All names that torchreid's ``build_model`` knows."""
+    return list(_models())
+
+
+def dataset_names() -> list[str]:
+    """All names of image datasets that torchreid's data manager knows."""
+    return list(_image_datasets())
+
+
+def _models() -> dict[str, Callable[..., Any]]:
     # Not an attribute lookup: inside a class that would be name-mangled, and it is private anyway.
-    vars(torchreid.models)["__model_factory"].update(MODELS)
+    return vars(torchreid.models)["__model_factory"]
+
+
+def _image_datasets() -> dict[str, type]:
+    return torchreid.data.register_image_dataset.__globals__["__image_datasets"]
+
+
+def _register_models() -> None:
+    _models().update(MODELS)
 
 
 def _register_losses() -> None:
@@ -49,7 +67,7 @@ def _register_losses() -> None:
 
 
 def _register_datasets() -> None:
-    registered = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
+    registered = _image_datasets()
     registered.setdefault("synthetic_pedestrians", SyntheticPedestrians)
     registered.setdefault("synthetic_pedestrians_occluded", SyntheticPedestriansOccluded)
     for name, dataset in list(registered.items()):

@@ -1,23 +1,19 @@
 """What can be said about a configuration before any data is read."""
 
-import ast
-import contextlib
-import io
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
-from torchreid import data as torchreid_data
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..models.magnifiernet import LOSSES, STRIDE, MagnifierNet
+from ..registry import dataset_names, model_names
 from .config import CommandError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -57,22 +53,6 @@ def check(cfg: CfgNode) -> None:
     for key in ("load_weights", "resume"):
         check_weights(f"model.{key}", cfg.model[key])
     check_writable(cfg.data.save_dir)
-
-
-def model_names() -> list[str]:
-    """All models that torchreid's ``build_model`` knows."""
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        torchreid_models.show_avai_models()  # it has no function that returns them
-    return list(ast.literal_eval(printed.getvalue()))
-
-
-def dataset_names() -> list[str]:
-    """All image datasets that torchreid's data manager knows."""
-    try:
-        torchreid_data.datasets.init_image_dataset("")
-    except ValueError as error:  # it names them nowhere else
-        return re.findall(r"'(\w+)'", str(error))
-    raise AssertionError("torchreid accepted a dataset without a name")
 
 
 def check_weights(key: str, path: str) -> None:

@@ -17,7 +17,7 @@ from ..parsing.keypointrcnn import MIN_SCORE, KeypointRCNN, settings
 from ..parsing.keypoints import KeypointFiles, read_names
 from ..parsing.make import Parser, make_masks
 from ..parsing.survey import survey_masks
-from .checks import dataset_names
+from ..registry import dataset_names
 from .config import closest
 
 FAULTS, USAGE_ERROR = 1, 2
