@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from torchreid_magnifier.cli import main
+from torchreid_magnifier.cli.saved import newest
 
 SMALL = {
     "model": {"name": "osnet_x0_25", "pretrained": False},
@@ -196,13 +197,13 @@ def test_goes_on_after_a_kill(config, tmp_path, capsys):
 
     # What the kill might have left anyway: half of the newest file.
     epochs = sorted(int(p.name.rpartition("-")[2]) for p in (folder / "model").iterdir())
-    newest = folder / "model" / f"model.pth.tar-{epochs[-1]}"
-    newest.write_bytes(newest.read_bytes()[:5000])
+    newest_file = folder / "model" / f"model.pth.tar-{epochs[-1]}"
+    newest_file.write_bytes(newest_file.read_bytes()[:5000])
     start, end = epochs[-2], epochs[-2] + 2
 
     assert main(["train", "--config-file", path, "train.max_epoch", str(end)]) == 0
     printed = capsys.readouterr().out
-    assert "Passing over an unreadable checkpoint (a kill while it was saved?): The che" in printed
+    assert f"Passing over an unreadable checkpoint {newest_file} (a kill while" in printed
     assert f"The run goes on after epoch {start}, from {folder}/model/" in printed
     assert f"Last epoch = {start}" in printed
     assert f"epoch: [{start}/" not in printed
@@ -211,7 +212,22 @@ def test_goes_on_after_a_kill(config, tmp_path, capsys):
     assert optimizer_steps(final) == end  # one batch an epoch, none lost, none twice
     assert final["scheduler"]["last_epoch"] == end
     logged = "".join(log.read_text() for log in folder.glob("train.log-*"))
-    assert logged.count('model.pth.tar-1"') == 1  # the killed run's log is there, too
+    saved = f'Checkpoint saved to "{folder}/model/model.pth.tar-1"'
+    assert logged.count(saved) == 1  # the killed run's log is there, too
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.1, 0.25, 0.5, 0.9, 0.999])
+def test_a_checkpoint_cut_anywhere_is_passed_over(tmp_path, capsys, share):
+    """torch reports a cut file by one error or another, depending on where it ends."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for epoch in (1, 2):
+        state = {"state_dict": {"weight": torch.randn(60000)}, "epoch": epoch}
+        torch.save(state, folder / f"model.pth.tar-{epoch}")
+    cut = folder / "model.pth.tar-2"
+    cut.write_bytes(cut.read_bytes()[: int(share * cut.stat().st_size)])
+    assert newest(tmp_path) == (str(folder / "model.pth.tar-1"), 1)
+    assert capsys.readouterr().out.startswith("Passing over an unreadable checkpoint")
 
 
 def test_ctrl_c_ends_it_without_a_traceback(config, tmp_path):

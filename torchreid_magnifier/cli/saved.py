@@ -5,6 +5,7 @@ torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it
 the newest one.
 """
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -38,8 +39,12 @@ def newest(save_dir: str | Path) -> Saved | None:
     for epoch, path in sorted(_checkpoints(save_dir), reverse=True):
         try:
             read_checkpoint(path)
-        except CheckpointError as error:
-            print(f"Passing over an unreadable checkpoint (a kill while it was saved?): {error}")
+        except (CheckpointError, OSError) as error:
+            # torch reports some cut files as EINVAL; another OSError (no permission, say) is no
+            # damage, and passing over that file would end in overwriting it.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            print(f"Passing over an unreadable checkpoint {path} (a kill while saving?): {error}")
         else:
             return Saved(str(path), epoch)
     return None
