@@ -296,10 +296,11 @@ def _build_engine(
 def _logging(cfg: CfgNode) -> Iterator[None]:
     """Printed lines also go into a log file in ``data.save_dir``, by torchreid's Logger."""
     name = "test.log" if cfg.test.evaluate else "train.log"
+    path = os.path.join(cfg.data.save_dir, name + time.strftime("-%Y-%m-%d-%H-%M-%S"))
+    while os.path.exists(path):  # a run killed within this second: its log stays
+        path += "+"
     console = sys.stdout
-    logger = torchreid_utils.Logger(
-        os.path.join(cfg.data.save_dir, name + time.strftime("-%Y-%m-%d-%H-%M-%S"))
-    )
+    logger = torchreid_utils.Logger(path)
     logger.file.reconfigure(line_buffering=True)  # a killed run leaves its log complete
     sys.stdout = logger
     try:
