@@ -216,6 +216,22 @@ def test_goes_on_after_a_kill(config, tmp_path, capsys):
     assert logged.count(saved) == 1  # the killed run's log is there, too
 
 
+def test_stages_go_on_after_a_kill_in_the_second(config, tmp_path, capsys):
+    stages = [config(name, test={"eval_freq": 1}) for name in ("one", "two")]
+    folder = tmp_path / "both"
+    arguments = ["--stages", *stages, "data.save_dir", str(folder), "train.max_epoch", "12"]
+    killed = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL)
+    wait_for(folder / "stage2" / "model" / "model.pth.tar-2", killed)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+
+    assert main(["train", *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "Stage 1 of 2 is finished (12 epochs" in printed
+    assert "Stage 2 of 2 goes on after epoch" in printed
+    assert optimizer_steps(checkpoint(folder / "stage2", 12)) == 12
+
+
 @pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.1, 0.25, 0.5, 0.9, 0.999])
 def test_a_checkpoint_cut_anywhere_is_passed_over(tmp_path, capsys, share):
     """torch reports a cut file by one error or another, depending on where it ends."""
@@ -362,6 +378,51 @@ def test_missing_data(config, tmp_path, capsys):
     root = str(tmp_path / "empty")
     assert main(["train", "--config-file", config(), "--root", root]) == 2
     assert f"cannot read the data in {root}: " in capsys.readouterr().err
+
+
+def test_a_wrong_root_names_the_folder_that_is_missing(config, tmp_path, capsys, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("network is down")
+
+    monkeypatch.setattr("urllib.request.urlretrieve", no_network)
+    root = tmp_path / "nowhere"
+    path = config(data={"root": str(root), "save_dir": str(tmp_path / "log-run")})
+    assert main(["train", "--config-file", path]) == 2
+    assert capsys.readouterr().err == (
+        f"torchreid-magnifier train: error: cannot read the data in {root}: network is down "
+        f"(there is no folder {root}/market1501)\n"
+    )
+    assert not (root / "market1501").exists()
+
+
+def test_a_run_that_came_to_nothing_does_not_lock_its_folder(config, tmp_path, monkeypatch):
+    def no_data(*args, **kwargs):
+        raise OSError("network is down")
+
+    path = config()
+    with monkeypatch.context() as patch:
+        patch.setattr("torchreid.data.ImageDataManager", no_data)
+        assert main(["train", "--config-file", path]) == 2
+    assert main(["train", "--config-file", path, "train.lr", "0.001"]) == 0
+
+
+def test_a_folder_of_stages_may_be_moved(config, tmp_path, capsys):
+    stages = [config("one", test={"eval_freq": 1}), config("two", test={"eval_freq": 1})]
+    arguments = ["train", "--stages", *stages, "data.save_dir"]
+    assert main([*arguments, str(tmp_path / "here")]) == 0
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    (tmp_path / "there" / "stage2" / "model" / "model.pth.tar-2").unlink()
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "there")]) == 0
+    assert "Stage 2 of 2 goes on after epoch 1" in capsys.readouterr().out
+
+
+def test_stages_take_their_losses_from_their_files(config, capsys):
+    one, two = config("one"), config("two")
+    assert error_of(capsys, "--stages", one, two, "loss.name", "triplet") == (
+        "an option applies to every stage, and the stages differ in loss.name: set it in their "
+        "files"
+    )
 
 
 def test_another_runs_checkpoints_are_not_overwritten(config, tmp_path, capsys):

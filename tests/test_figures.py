@@ -88,8 +88,8 @@ def test_a_failed_save_leaves_the_old_picture(tmp_path):
     path.write_bytes(b"old")
 
     class Broken:
-        def savefig(self, path, format):
-            path.write_bytes(b"half")
+        def savefig(self, file, format):
+            file.write(b"half")
             raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):

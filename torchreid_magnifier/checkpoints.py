@@ -5,6 +5,7 @@ stage could start from another model's file almost untrained. Here everything mu
 classifiers, whose size is the number of training identities.
 """
 
+import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=WEIGHTS_ONLY)
-    except (OSError, MemoryError):
-        raise  # no fault of the file's content, and clear already
     except Exception as error:  # torch raises half a dozen kinds, by what is broken
+        # A disk or a memory that fails is no fault of the file's content, and clear already; a
+        # file cut short at some places ends in an OSError too, "invalid argument".
+        if isinstance(error, MemoryError) or getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+            raise
         raise CheckpointError(
             f'The checkpoint "{path}" cannot be read: it is corrupt, cut short, or holds more '
             "than tensors and numbers. Copy it again, or take an earlier one of the same run."

@@ -4,6 +4,7 @@ Each function returns a ``matplotlib.figure.Figure`` and leaves pyplot's global 
 works without a display and in notebooks; ``save`` writes one to a file.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -17,6 +18,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from .files import write_atomically
 from .parts import BACKGROUND, FOREGROUND, PALETTE, PARTS
 
 RIGHT, WRONG, ASKED = "#117733", "#cc3311", "#222222"  # told apart also by colour-blind readers
@@ -263,12 +265,9 @@ def losses_figure(
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Write the figure as a picture; the file appears complete or not at all."""
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:])
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:])
+    write_atomically(path, picture.getvalue())
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

@@ -48,6 +48,11 @@ def dataset_names() -> list[str]:
     return list(_image_datasets())
 
 
+def dataset_folder(name: str) -> str | None:
+    """The folder below the data root that a dataset is read from, where its class tells it."""
+    return getattr(_image_datasets()[name], "dataset_dir", None)
+
+
 def _models() -> dict[str, Callable[..., Any]]:
     # Not an attribute lookup: inside a class that would be name-mangled, and it is private anyway.
     return vars(torchreid.models)["__model_factory"]

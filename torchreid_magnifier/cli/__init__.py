@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }
 
+USAGE_ERROR = 2  # after a mistake in what was given
 INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
 
 

@@ -13,7 +13,7 @@ from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..models.magnifiernet import LOSSES, STRIDE, MagnifierNet
-from ..registry import dataset_names, model_names
+from ..registry import dataset_folder, dataset_names, model_names
 from .config import CommandError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -53,6 +53,13 @@ def check(cfg: CfgNode) -> None:
     for key in ("load_weights", "resume"):
         check_weights(f"model.{key}", cfg.model[key])
     check_writable(cfg.data.save_dir)
+
+
+def missing_folders(cfg: CfgNode) -> list[str]:
+    """Folders of the datasets of ``cfg`` that are not below ``data.root``."""
+    folders = [dataset_folder(name) for name in [*cfg.data.sources, *cfg.data.targets]]
+    paths = dict.fromkeys(os.path.join(cfg.data.root, folder) for folder in folders if folder)
+    return [path for path in paths if not os.path.isdir(path)]
 
 
 def check_weights(key: str, path: str) -> None:

@@ -26,12 +26,13 @@ from tqdm import tqdm
 
 from .. import figures
 from ..data.masks import find_mask, read_mask
+from ..files import write_atomically
 from ..metrics import confusion, iou_per_part
 from ..models.regions import shrink_labels
 from ..parts import NUM_PARTS
+from . import USAGE_ERROR
 from .comparison import GLOBAL, WHOLE, Comparison, Sample, Settings, Stage
 
-USAGE_ERROR = 2
 NAMES = {GLOBAL: "Global branch alone", WHOLE: "MagnifierNet"}
 SHOWN_MASKS, SHOWN_RANKINGS, RANKING_LENGTH = (4, 4), (3, 5), 10  # (clear, occluded) queries
 COLUMNS = {
@@ -97,10 +98,10 @@ def run(out: Path, settings: Settings) -> str:
             _draw(out, stages, comparison)
     minutes = (time.monotonic() - start) / 60
     table = _table(rows)
-    _write(out / "results.csv", _csv(rows))
+    write_atomically(out / "results.csv", _csv(rows).encode())
     result = {"settings": asdict(settings), "minutes": round(minutes, 2), "results": rows}
-    _write(out / "results.json", json.dumps(result, indent=2) + "\n")
-    _write(out / "results.md", _report(table, settings, minutes))
+    write_atomically(out / "results.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomically(out / "results.md", _report(table, settings, minutes).encode())
     return table
 
 
@@ -281,9 +282,3 @@ A demonstration on small drawn data: numbers on photographs differ.
 
 ![losses](losses.png)
 """
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    os.replace(temporary, path)

@@ -18,9 +18,10 @@ from ..parsing.keypoints import KeypointFiles, read_names
 from ..parsing.make import Parser, make_masks
 from ..parsing.survey import survey_masks
 from ..registry import dataset_names
+from . import USAGE_ERROR
 from .config import closest
 
-FAULTS, USAGE_ERROR = 1, 2
+FAULTS = 1
 _LISTED = 5
 PARSERS = ("keypointrcnn", "keypoints")
 

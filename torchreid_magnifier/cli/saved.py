@@ -5,16 +5,17 @@ torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it
 the newest one.
 """
 
-import errno
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
+from ..files import write_atomically
 from .config import CommandError, flatten
 
 # Keys that may change between two runs that continue each other: they move files, or only test.
@@ -39,11 +40,7 @@ def newest(save_dir: str | Path) -> Saved | None:
     for epoch, path in sorted(_checkpoints(save_dir), reverse=True):
         try:
             read_checkpoint(path)
-        except (CheckpointError, OSError) as error:
-            # torch reports some cut files as EINVAL; another OSError (no permission, say) is no
-            # damage, and passing over that file would end in overwriting it.
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:
-                raise
+        except CheckpointError as error:
             print(f"Passing over an unreadable checkpoint {path} (a kill while saving?): {error}")
         else:
             return Saved(str(path), epoch)
@@ -56,23 +53,24 @@ def last_epoch(save_dir: str | Path) -> int:
 
 
 def check_same_run(cfg: CfgNode) -> None:
-    """See that the checkpoints in ``data.save_dir`` are of this configuration.
+    """See that the checkpoints in ``data.save_dir``, if any, are of this configuration.
 
-    Folders that stock ``main.py`` filled hold no record and are taken as they are.
+    Folders that stock ``main.py`` filled hold no record and are taken as they are. A record without
+    checkpoints is of a run that came to nothing.
 
     Raises:
         CommandError: if they come from another one.
     """
     record = _record(cfg.data.save_dir)
-    if not record.is_file():
+    if not record.is_file() or not last_epoch(cfg.data.save_dir):
         return
     try:
-        then = flatten(yaml.safe_load(record.read_text(encoding="utf-8")))
+        then = _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise CommandError(f"cannot read {record}: {error}") from error
     changed = [
         f"{key} was {then.get(key)!r} and is {value!r}"
-        for key, value in flatten(cfg).items()
+        for key, value in _flat(cfg).items()
         if not _FREE.fullmatch(key) and then.get(key) != value
     ]
     if changed:
@@ -84,10 +82,18 @@ def check_same_run(cfg: CfgNode) -> None:
 
 def record(cfg: CfgNode) -> None:
     """Write ``cfg`` into its ``data.save_dir`` as ``config.yaml``."""
-    path = _record(cfg.data.save_dir)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(cfg.dump(), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(_record(cfg.data.save_dir), cfg.dump().encode())
+
+
+def _flat(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option; the weights it started from by their place beside its own folder.
+
+    So a folder of stages may be moved as a whole.
+    """
+    options = flatten(cfg)
+    if weights := options.get("model.load_weights"):
+        options["model.load_weights"] = os.path.relpath(weights, options["data.save_dir"])
+    return options
 
 
 def _record(save_dir: str | Path) -> Path:

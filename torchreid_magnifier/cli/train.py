@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -25,8 +25,8 @@ from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..data.masks import MaskError
-from . import saved
-from .checks import check
+from . import USAGE_ERROR, saved
+from .checks import check, missing_folders
 from .config import (
     DEFAULTS,
     CommandError,
@@ -38,8 +38,6 @@ from .config import (
     run_arguments,
     scheduler_arguments,
 )
-
-USAGE_ERROR = 2
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,7 +71,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation")
     parser.add_argument("--root", help="the folder that holds the datasets")
     parser.add_argument(
-        "options", nargs="*", metavar="key value", help="any option, such as: train.max_epoch 60"
+        "options",
+        nargs="*",
+        metavar="key value",
+        help="any option, such as: data.workers 8; with --stages it applies to every stage",
     )
     args = parser.parse_intermixed_args(argv)
     # An argument that takes several values also takes the 'key value' pairs behind it: give back.
@@ -106,18 +107,23 @@ def read_stages(args: argparse.Namespace) -> list[CfgNode]:
         merge_list(cfg, args.options)
         stages.append(cfg)
     if args.stages:
-        _link_stages(stages, "data.save_dir" in args.options[::2])
+        _link_stages(stages, args.options[::2])
     return stages
 
 
-def _link_stages(stages: list[CfgNode], one_folder: bool) -> None:
+def _link_stages(stages: list[CfgNode], options: Sequence[str]) -> None:
     for number, cfg in enumerate(stages, 1):
-        if one_folder:
+        if "data.save_dir" in options:
             cfg.data.save_dir = os.path.join(cfg.data.save_dir, f"stage{number}")
         if cfg.model.resume:
             raise CommandError(
                 "model.resume does not go with --stages, which goes on from what it finds in the "
                 "stages' folders"
+            )
+        if "loss.name" in options:
+            raise CommandError(
+                "an option applies to every stage, and the stages differ in loss.name: set it in "
+                "their files"
             )
         if cfg.test.evaluate:
             raise CommandError(
@@ -222,13 +228,15 @@ def _run_stage(cfg: CfgNode, start: saved.Saved | None) -> None:
     print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
     if cfg.use_gpu:
         torch.backends.cudnn.benchmark = True
-    if not cfg.test.evaluate:
-        saved.record(cfg)
-
+    missing = missing_folders(cfg)
     try:
         datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
     except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
-        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}") from error
+        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
+        for folder in missing:  # torchreid tries to download into it: leave no empty one
+            with suppress(OSError):
+                os.rmdir(folder)
+        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
     model = _build_model(cfg, datamanager.num_train_pids)
     optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
     scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
@@ -243,6 +251,8 @@ def _run_stage(cfg: CfgNode, start: saved.Saved | None) -> None:
         torchreid_utils.set_random_seed(cfg.train.seed + cfg.train.start_epoch)
     print(f"Building {cfg.loss.name}-engine for image-reid")
     engine = _build_engine(cfg, datamanager, model, optimizer, scheduler)
+    if not cfg.test.evaluate:
+        saved.record(cfg)
     engine.run(**run_arguments(cfg))
 
 
