@@ -21,7 +21,8 @@ def read(path: Path):
 
 
 def test_all_are_there():
-    pairs = ["market1501", "dukemtmcreid", "cuhk03_labeled", "cuhk03_detected", "r18_synthetic"]
+    pairs = ["market1501", "dukemtmcreid", "cuhk03_labeled", "cuhk03_detected"]
+    pairs += ["r18_market1501", "r18_synthetic"]
     names = [f"magnifiernet_{pair}_stage{i}" for pair in pairs for i in (1, 2)]
     assert {file.stem for file in FILES} == {*names, "magnifiernet_r18_g_synthetic"}
 
@@ -62,9 +63,9 @@ def test_stage_2_says_where_stage_1_ends(path):
 
 
 def test_the_paper():
-    """Section 4.1: sizes, lengths and rates of the two stages; for every photographed dataset."""
+    """Section 4.1: sizes, lengths and rates of the two stages; for the paper's network."""
     for path in PAIRS:
-        if "synthetic" in path.stem:
+        if "r18" in path.stem:
             continue
         first = read(path)
         second = read(path.with_stem(path.stem.replace("_stage1", "_stage2")))
