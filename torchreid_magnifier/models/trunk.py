@@ -1,11 +1,9 @@
 """The convolutional trunk: torchvision's ResNet with the last down-sampling removed."""
 
-import os
-from urllib.parse import urlparse
-
-import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
+
+from .pretrained import advice
 
 # torchvision's first ImageNet weights, the ones that re-identification papers start from.
 _WEIGHTS = "IMAGENET1K_V1"
@@ -49,15 +47,11 @@ class ResNetTrunk(nn.Module):
 
 def _load_imagenet_weights(resnet: nn.Module, name: str) -> None:
     weights = get_model_weights(name)[_WEIGHTS]
-    path = os.path.join(
-        torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(weights.url).path)
-    )
     try:
         resnet.load_state_dict(weights.get_state_dict(progress=True, check_hash=True))
     except Exception as error:  # no network, no space, a broken file: all end the same way
         raise RuntimeError(
             f"pretrained=True needs torchvision's ImageNet weights of {name}, which could not be "
-            f"loaded ({type(error).__name__}: {error}). Download {weights.url} and put it at "
-            f"{path} (replace a file that is already there: it may be damaged), or pass "
+            f"loaded ({type(error).__name__}: {error}). {advice(weights)}, or pass "
             "pretrained=False (main.py: model.pretrained False) to start from random weights."
         ) from error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
+from ..models.pretrained import advice
 from . import ParsingError
 
 _WEIGHTS = "COCO_V1"
@@ -30,16 +29,12 @@ def load_detector(name: str) -> tuple[nn.Module, torch.device]:
         ParsingError: the weights can neither be found nor downloaded; it says where to put them.
     """
     weights: Any = get_model_weights(name)[_WEIGHTS]
-    path = os.path.join(
-        torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(weights.url).path)
-    )
     try:
         model = get_model(name, weights=weights, **_SIZES, **_LIMITS)
     except Exception as error:  # no network, no space, a broken file: all end the same way
         raise ParsingError(
             f"torchvision's weights of {name} could not be loaded ({type(error).__name__}: "
-            f"{error}). Download {weights.url} and put it at {path} (replace a file that is "
-            "already there: it may be damaged)"
+            f"{error}). {advice(weights)}"
         ) from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval().to(device), device
