@@ -4,9 +4,11 @@ import copy
 import io
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier.models import MODELS, MagnifierNet
@@ -377,3 +379,22 @@ def test_imagenet_weights_reach_the_trunk(imagenet_folder):
     expected = {k: v for k, v in resnet.state_dict().items() if not k.startswith("fc.")}
     assert model.trunk.state_dict().keys() == expected.keys()
     assert all(torch.equal(v, expected[k]) for k, v in model.trunk.state_dict().items())
+
+
+# ------------------------------------------------------------------ torchreid's tools
+
+
+def test_torchreids_feature_extractor_takes_images_and_files(tmp_path):
+    weights = tmp_path / "weights.pth"
+    model = build("magnifiernet_r18")
+    torch.save({"state_dict": model.state_dict()}, weights)
+    extractor = torchreid_utils.FeatureExtractor(
+        "magnifiernet_r18", str(weights), image_size=(64, 32), device="cpu", verbose=False
+    )
+    picture = np.random.default_rng(0).integers(0, 256, (80, 40, 3), dtype=np.uint8)
+    path = str(tmp_path / "person.png")
+    Image.fromarray(picture).save(path)
+    from_file, from_array = extractor(path), extractor([picture, picture])
+    assert from_file.shape == (1, 1024) and from_array.shape == (2, 1024)
+    assert torch.allclose(from_file[0], from_array[1], atol=1e-4)
+    assert torch.equal(from_file, embed(model, extractor.preprocess(Image.open(path))[None]))

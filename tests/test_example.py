@@ -1,0 +1,20 @@
+"""The example of the Python API runs as it is written, but for its length."""
+
+import importlib.util
+from pathlib import Path
+
+from torchreid_magnifier import read_checkpoint
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "train_magnifiernet.py"
+
+
+def test_both_stages_of_the_example(tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("example", EXAMPLE)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.chdir(tmp_path)
+    weights = example.train(1, "triplet", epochs=1, lr=2e-3)
+    weights = example.train(2, "triplet_sd", epochs=1, lr=2e-4, weights=weights)
+    assert read_checkpoint(weights)["epoch"] == 1
+    printed = capsys.readouterr().out
+    assert "Loaded the weights of" in printed and "loss_sd" in printed
