@@ -471,3 +471,10 @@ def test_an_unknown_command(capsys):
         main(["tarin"])
     assert exit_.value.code == 2
     assert "invalid choice: 'tarin'" in capsys.readouterr().err
+
+
+def test_no_command_prints_the_help(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr().out
+    assert "usage: torchreid-magnifier" in printed
+    assert all(command in printed for command in ("train", "masks", "demo"))

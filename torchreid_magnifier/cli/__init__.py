@@ -34,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser.print_help()
+        return USAGE_ERROR
     args = parser.parse_args(argv)
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
