@@ -14,6 +14,7 @@ from torchreid import data as torchreid_data
 from torchvision.models import get_model, get_model_weights
 
 import torchreid_magnifier
+from torchreid_magnifier import registry
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.data.masks import find_mask, read_mask
 from torchreid_magnifier.data.synthetic import Settings, generate
@@ -367,13 +368,13 @@ def test_weights_that_cannot_be_had(tmp_path, crops, monkeypatch, capsys):
     assert not list(crops.parent.glob("crops_ps_label/*.png"))
 
 
-def test_a_datasets_own_options_choose_the_images(tmp_path):
+def test_a_datasets_own_options_choose_the_images(tmp_path, monkeypatch):
     class TwoKinds(torchreid_data.ImageDataset):
         def __init__(self, root="", cuhk03_labeled=False, **kwargs):
             image = str(tmp_path / ("labeled/1.png" if cuhk03_labeled else "detected/1.png"))
             super().__init__([(image, 0, 0)], [(image, 0, 0)], [(image, 0, 0)], **kwargs)
 
-    torchreid_data.register_image_dataset("two_kinds", TwoKinds)
+    monkeypatch.setitem(registry._image_datasets(), "two_kinds", TwoKinds)
     for labeled, folder in ((True, "labeled"), (False, "detected")):
         images = dataset_images("two_kinds", str(tmp_path), cuhk03_labeled=labeled)
         assert images.paths == [str(tmp_path / folder / "1.png")]
