@@ -114,6 +114,34 @@ def gradients(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def through(engine_class, model, images, labels, **options):
+    """The gradients of one step of a stock engine."""
+    engine = engine_class(
+        types.SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=NUM_CLASSES),
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        use_gpu=False,
+        label_smooth=True,
+        **options,
+    )
+    torch.manual_seed(7)
+    engine.forward_backward({"img": torch.cat([images, labels.unsqueeze(1)], 1), "pid": PIDS})
+    return gradients(model)
+
+
+def of_the_plain_objective(model, *arguments, **options):
+    model.zero_grad()
+    torch.manual_seed(7)
+    plain_objective(model, *arguments, **options).backward()
+    return gradients(model)
+
+
+def assert_equal(found, plain):
+    for parameter, expected in plain.items():
+        error = (found[parameter] - expected).norm() / expected.norm().clamp_min(1e-12)
+        assert error < 1e-6, f"{parameter}: relative error {error:.2e}"
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 @pytest.mark.parametrize(
     "name",
@@ -137,29 +165,18 @@ def test_stock_triplet_engine_steps_along_equation_4(name, stage):
     for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
         torch.nn.init.normal_(layer.weight, std=0.1)
     images, labels = make_batch()
-    engine = torchreid_engine.ImageTripletEngine(
-        types.SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=NUM_CLASSES),
+    through_engine = through(
+        torchreid_engine.ImageTripletEngine,
         model,
-        torch.optim.SGD(model.parameters(), lr=0.0),
+        images,
+        labels,
         margin=MARGIN,
         weight_t=1,
         weight_x=1,
-        use_gpu=False,
-        label_smooth=True,
     )
-    torch.manual_seed(7)
-    engine.forward_backward({"img": torch.cat([images, labels.unsqueeze(1)], 1), "pid": PIDS})
-    through_engine = gradients(model)
-
-    model.zero_grad()
-    torch.manual_seed(7)
-    plain_objective(model, images, labels, stage).backward()
-    plain = gradients(model)
-
+    plain = of_the_plain_objective(model, images, labels, stage)
     assert set(through_engine) == set(plain) == {n for n, _ in model.named_parameters()}
-    for parameter, expected in plain.items():
-        error = (through_engine[parameter] - expected).norm() / expected.norm().clamp_min(1e-12)
-        assert error < 1e-6, f"{parameter}: relative error {error:.2e}"
+    assert_equal(through_engine, plain)
 
 
 def test_softmax_engine_steps_along_equation_4_without_triplets():
@@ -168,18 +185,6 @@ def test_softmax_engine_steps_along_equation_4_without_triplets():
         MODELS["magnifiernet_r18"](NUM_CLASSES, loss="softmax", pretrained=False).double().train()
     )
     images, labels = make_batch()
-    engine = torchreid_engine.ImageSoftmaxEngine(
-        types.SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=NUM_CLASSES),
-        model,
-        torch.optim.SGD(model.parameters(), lr=0.0),
-        use_gpu=False,
-    )
-    torch.manual_seed(7)
-    engine.forward_backward({"img": torch.cat([images, labels.unsqueeze(1)], 1), "pid": PIDS})
-    through_engine = gradients(model)
-    model.zero_grad()
-    torch.manual_seed(7)
-    plain_objective(model, images, labels, 1, triplet=lambda features: 0).backward()
-    for parameter, expected in gradients(model).items():
-        error = (through_engine[parameter] - expected).norm() / expected.norm().clamp_min(1e-12)
-        assert error < 1e-6, f"{parameter}: relative error {error:.2e}"
+    through_engine = through(torchreid_engine.ImageSoftmaxEngine, model, images, labels)
+    plain = of_the_plain_objective(model, images, labels, 1, triplet=lambda features: 0)
+    assert_equal(through_engine, plain)

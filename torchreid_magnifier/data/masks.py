@@ -24,6 +24,8 @@ from ..parts import NUM_PARTS
 # What Pillow raises on files that are not images, are cut short or lie about their contents.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
+LABELS_SUFFIX = "_ps_label"  # EANet's: what a folder of labels has beyond the images' name
+
 _LISTED = 5  # paths a message shows for each kind of fault
 _BATCH = 64  # images a thread takes at once: a future for each image would cost more than the check
 _SINGLE_CHANNEL = ("1", "L", "P", "I;16", "I")
@@ -58,7 +60,7 @@ def _mask_folders(image_folder: str, root: str | os.PathLike | None) -> Iterator
     if root is not None and (top := Path(os.path.abspath(root))) in ancestors:
         ancestors = ancestors[: ancestors.index(top) + 1]
     for ancestor in ancestors:
-        labels = ancestor.with_name(ancestor.name + "_ps_label")
+        labels = ancestor.with_name(ancestor.name + LABELS_SUFFIX)
         yield str(labels / folder.relative_to(ancestor)), _eanet_name
     for ancestor in ancestors:
         if ancestor.name.startswith("bounding"):

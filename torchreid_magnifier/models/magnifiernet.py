@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..losses.attach import attach_loss, scale_gradient
-from ..losses.log import ForwardPass, LossLog
+from ..losses.forward_pass import ForwardPass
+from ..losses.log import LossLog
 from ..losses.part_segmentation import PartSegmentationLoss
 from ..losses.semantic_diversity import SemanticDiversityLoss
 from ..metrics import mean_iou
@@ -189,7 +190,7 @@ class MagnifierNet(nn.Module):
             maps = region_maps(target, stage3.shape[2:], stage3.dtype)
         if self.adversarial_branch is not None:
             features["adversarial"], embeddings["adversarial"] = self.adversarial_branch(
-                stage3, maps, forward_pass.kept_regions(self.sampler)
+                stage3, maps, forward_pass.kept_regions(self.sampler.sample)
             )
         if self.fusion_branch is not None:
             features["fusion"], embeddings["fusion"], regions = self.fusion_branch(stage3, maps)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torchreid import data as torchreid_data
 
+from ..data.masks import LABELS_SUFFIX
 from . import ParsingError
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
-LABELS_SUFFIX = "_ps_label"  # EANet's
 
 
 @dataclass(frozen=True)

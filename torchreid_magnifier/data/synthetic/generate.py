@@ -25,11 +25,13 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from ...parts import BACKGROUND
+from ..masks import LABELS_SUFFIX
 from .camera import CAMERAS
 from .canvas import HEIGHT, WIDTH
 from .scene import Picture, Shot, render
 
 VERSION = 4  # raise it with every change of the pictures: older caches are then made anew
+_KINDS = ("images", "images" + LABELS_SUFFIX)
 SUBSETS = ("train", "query", "gallery")
 _STREAMS = {"train": 0, "query": 1, "gallery": 1}  # query and gallery show the same people
 _BYTES_PER_IMAGE = 12_000  # a picture, its labels and its share of the rest, as blocks on disk
@@ -78,12 +80,12 @@ class Entry:
     @property
     def image(self) -> str:
         """Path of the image below the data set's folder."""
-        return f"images/{self.subset}/{self.name}.jpg"
+        return f"{_KINDS[0]}/{self.subset}/{self.name}.jpg"
 
     @property
     def labels(self) -> str:
         """Path of the part labels below the data set's folder."""
-        return f"images_ps_label/{self.subset}/{self.name}.png"
+        return f"{_KINDS[1]}/{self.subset}/{self.name}.png"
 
     @property
     def occluded(self) -> bool:
@@ -177,7 +179,7 @@ def _complete(folder: Path, settings: Settings, entries: list[Entry]) -> bool:
         return False
     present = {
         f"{kind}/{subset}/{name}"
-        for kind in ("images", "images_ps_label")
+        for kind in _KINDS
         for subset in SUBSETS
         if (folder / kind / subset).is_dir()
         for name in os.listdir(folder / kind / subset)
@@ -208,7 +210,7 @@ def _replace(folder: Path, settings: Settings, entries: list[Entry]) -> None:
 
 
 def _write_all(folder: Path, settings: Settings, entries: list[Entry]) -> None:
-    for kind in ("images", "images_ps_label"):
+    for kind in _KINDS:
         for subset in SUBSETS:
             (folder / kind / subset).mkdir(parents=True)
     annotations = []
