@@ -90,6 +90,10 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
         regions = [F.adaptive_max_pool2d(x * m, 1).flatten(1) for m in maps]
         if hasattr(branch.fusion, "gru"):
             feature = branch.fusion.gru(torch.stack(regions, 1))[1][0]
+        elif hasattr(branch.fusion, "lstm"):
+            feature = branch.fusion.lstm(torch.stack(regions, 1))[1][0][0]
+        elif not list(branch.fusion.parameters()):
+            feature = sum(regions) / NUM_PARTS
         else:
             weights = branch.fusion.reduce.weight.squeeze(2).chunk(NUM_PARTS)
             feature = torch.cat([r @ w.T for r, w in zip(regions, weights)], 1)
@@ -148,6 +152,8 @@ def assert_equal(found, plain):
     [
         "magnifiernet_r18",
         "magnifiernet_r18_ab",
+        "magnifiernet_r18_lstm",
+        "magnifiernet_r18_mean",
         "magnifiernet_r18_g_m_sfb",
         "magnifiernet_r18_g_m_sab",
         "magnifiernet_r18_g_m",

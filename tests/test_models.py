@@ -15,7 +15,14 @@ from torchreid_magnifier.models import MODELS, MagnifierNet
 from torchreid_magnifier.parts import NUM_PARTS
 
 NUM_CLASSES = 3
-SMALL = [name for name in MODELS if "r18" in name]
+SAMPLINGS = {
+    f"{trunk}_{strategy}{kept}": (strategy, kept)
+    for trunk in ("magnifiernet", "magnifiernet_r18")
+    for strategy, numbers in (("torso", (2, 6)), ("baseline", range(1, 8)))
+    for kept in numbers
+}
+ARCHITECTURES = [name for name in MODELS if name not in SAMPLINGS]  # those differ in SAB's draw
+SMALL = [name for name in ARCHITECTURES if "r18" in name]
 WITH_MASKS = [name for name in SMALL if not name.endswith("_g")]
 
 
@@ -35,7 +42,7 @@ def embed(model, images):
         return model.eval()(images)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_training_outputs_and_embedding(name):
     model = build(name)
     images, batch = make_batch(2)
@@ -43,9 +50,19 @@ def test_training_outputs_and_embedding(name):
     heads = {"_g": 1, "_g_m": 1, "_g_m_sab": 2, "_g_m_sfb": 2 + NUM_PARTS, "_ab": 3 + NUM_PARTS}
     suffix = name.removeprefix("magnifiernet").removeprefix("_r18")
     assert [o.shape for o in outputs] == [(2, NUM_CLASSES)] * heads.get(suffix, 3 + NUM_PARTS)
-    assert sum(f.shape[1] for f in features) == model.embedding_size
+    without = model.trunk.channels[0] if suffix == "_official" else 0  # no triplet loss on SAB
+    assert sum(f.shape[1] for f in features) == model.embedding_size - without
     embedding = embed(model, images)
     assert embedding.shape == (2, model.embedding_size) and torch.isfinite(embedding).all()
+
+
+@pytest.mark.parametrize("name", SAMPLINGS)
+def test_names_of_sampling_strategies(name):
+    with torch.device("meta"):
+        sampler = build(name).sampler
+    strategy, kept = SAMPLINGS[name]
+    assert {len(sampler.sample()) - 1 for _ in range(20)} == {kept}
+    assert len(sampler.groups) == (2 if strategy == "torso" else 1)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +340,14 @@ def test_labels_out_of_range_or_between_are_an_error(value):
             "Unknown sampling strategy 'legs': expected 'torso' (Random-torso) or 'baseline' "
             "(Random-baseline).",
         ),
-        (dict(fusion="sum"), "Unknown fusion 'sum': expected one of ['gru', 'concat']."),
+        (
+            dict(fusion="sum"),
+            "Unknown fusion 'sum': expected one of ['gru', 'lstm', 'mean', 'concat'].",
+        ),
+        (
+            dict(region_scaling="area"),
+            "Unknown region_scaling 'area': expected one of ['bilinear', 'nearest'].",
+        ),
         (
             dict(fusion=None, loss="triplet_sd"),
             "loss 'triplet_sd' needs the region features of the Semantic Fusion Branch, which this "

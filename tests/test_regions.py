@@ -86,7 +86,17 @@ def test_kept_regions_add_up_and_erase_the_rest():
 
 def test_region_shares_are_pixel_shares():
     labels = torch.tensor([[[0, 0], [1, 7]], [[0, 0], [0, 0]]])
-    assert region_shares(labels).tolist() == [0.75, 0.125, 0, 0, 0, 0, 0, 0.125]
+    shares = [0.75, 0.125, 0, 0, 0, 0, 0, 0.125]
+    assert region_shares(region_maps(labels, (2, 2), torch.float32)).tolist() == shares
+    # Bilinear halving keeps them.
+    assert region_shares(region_maps(labels, (1, 1), torch.float32)).tolist() == shares
+
+
+def test_nearest_scaling_takes_even_rows_and_columns():
+    labels = torch.randint(0, NUM_PARTS, (2, 8, 6), generator=torch.Generator().manual_seed(1))
+    maps = region_maps(labels, (4, 3), torch.float32, "nearest")
+    assert torch.equal(maps.argmax(1), labels[:, ::2, ::2])
+    assert torch.equal(maps.sum(1), torch.ones(2, 4, 3)) and set(maps.unique().tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize("num_kept", [2, 4, 6])

@@ -35,19 +35,22 @@ class SemanticDiversityLoss(nn.Module):
 
     Args:
         eps: smallest denominator of a cosine. Default 1e-6.
+        positive_only: a constant 0 once the mean is not positive, as in the released code: regions
+            that are unlike each other already are not driven further apart.
 
     Raises:
         ValueError: if the features are not ``(N, K, C)`` with at least two regions, or N is 0.
     """
 
-    def __init__(self, eps: float = 1e-6) -> None:
+    def __init__(self, eps: float = 1e-6, positive_only: bool = False) -> None:
         super().__init__()
         if not eps > 0:
             raise ValueError(f"SemanticDiversityLoss: eps must be positive, got {eps}.")
         self.eps = eps
+        self.positive_only = positive_only
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(N, K, C)`` region features -> scalar loss in [-1, 1]."""
+        """``(N, K, C)`` region features -> scalar loss in [-1, 1], or [0, 1]."""
         if features.dim() != 3 or features.shape[0] == 0 or features.shape[1] < 2:
             raise ValueError(
                 "SemanticDiversityLoss: expected region features of shape (N, K, C) with N >= 1 "
@@ -56,4 +59,5 @@ class SemanticDiversityLoss(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             if features.dtype in (torch.float16, torch.bfloat16):
                 features = features.float()
-            return mean_pairwise_cosine(features, self.eps)
+            loss = mean_pairwise_cosine(features, self.eps)
+            return torch.relu(loss) if self.positive_only else loss

@@ -10,11 +10,12 @@ class GlobalBranch(nn.Module):
 
     Args:
         channels: width of the trunk's stage 4, also of the feature.
+        shift: see ``BNNeck``.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, shift: bool = False) -> None:
         super().__init__()
-        self.neck = BNNeck(channels)
+        self.neck = BNNeck(channels, shift)
 
     def forward(self, stage4: Tensor) -> tuple[Tensor, Tensor]:
         """Stage 4 ``(N, C, h, w)`` -> the feature before and after the BNNeck, each ``(N, C)``."""

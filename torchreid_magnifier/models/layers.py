@@ -1,5 +1,6 @@
 """Small layers that several branches share."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
@@ -12,14 +13,20 @@ class BNNeck(nn.BatchNorm1d):
     (Luo et al., "Bag of Tricks", 2019, which the paper follows in section 3.3). There is no bias
     *parameter*: torchreid's engine makes every parameter trainable in each epoch, so that a frozen
     bias would thaw.
+
+    Args:
+        channels: width of the embedding.
+        shift: keep a shift that is never trained, zero unless a checkpoint brings another: the
+            frozen bias of the released code.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, shift: bool = False) -> None:
         super().__init__(channels)
-        self.register_parameter("bias", None)
+        del self.bias
+        self.register_buffer("bias", torch.zeros(channels) if shift else None)
 
     def reset_parameters(self) -> None:
-        """Scale 1; there is no shift to reset."""
+        """Scale 1; there is no trained shift to reset."""
         self.reset_running_stats()
         nn.init.ones_(self.weight)
 
@@ -33,10 +40,15 @@ def bottleneck(channels: int) -> Bottleneck:
     return block
 
 
-def classifier(channels: int, num_classes: int) -> nn.Linear:
-    """The identity classifier after a BNNeck: no bias, small random weights (Luo et al.)."""
-    layer = nn.Linear(channels, num_classes, bias=False)
+def classifier(channels: int, num_classes: int, bias: bool = False) -> nn.Linear:
+    """The identity classifier after a BNNeck: small random weights, no bias (Luo et al.).
+
+    The released code's has a ``bias``, zero at first.
+    """
+    layer = nn.Linear(channels, num_classes, bias=bias)
     nn.init.normal_(layer.weight, std=0.001)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 

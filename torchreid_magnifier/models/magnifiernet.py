@@ -25,7 +25,7 @@ from ..parts import NUM_PARTS, PARTS
 from .global_branch import GlobalBranch
 from .layers import classifier
 from .mask_module import MaskModule
-from .regions import region_maps, region_shares, shrink_labels
+from .regions import SCALINGS, region_maps, region_shares, shrink_labels
 from .semantic_adversarial import RegionSampler, SemanticAdversarialBranch
 from .semantic_fusion import SemanticFusionBranch
 from .trunk import ResNetTrunk
@@ -51,14 +51,27 @@ class MagnifierNet(nn.Module):
         pretrained: ImageNet weights for the trunk.
         mask: mask module. The branches below need it.
         adversarial: Semantic Adversarial Branch.
-        fusion: how the Semantic Fusion Branch fuses regions: ``gru``, ``concat`` (the paper's
-            ablation branch); ``None`` leaves the branch out.
+        fusion: how the Semantic Fusion Branch fuses regions: ``gru`` (the paper), ``concat`` (its
+            ablation branch), ``lstm`` (the released code) or ``mean``; ``None`` leaves the branch
+            out.
         sampling: regions that SAB keeps: ``torso`` or ``baseline`` (paper section 3.2).
         num_kept_regions: how many of the seven regions it keeps, the paper's K-hat.
         mask_weight: lambda of Eq. 4.
         sd_weight: gamma of Eq. 4.
         region_weight: weight of each region's cross-entropy in SFB, times the sigmoid of the
             region's share of the pixels. The paper gives none; the value is the released code's.
+        region_scaling: how binary maps of regions shrink to the trunk's stage 3: ``bilinear``
+            (Eq. 1) or ``nearest``.
+        adversarial_triplet: triplet loss on SAB, beside its cross-entropy.
+        adversarial_share_weight: weigh SAB's cross-entropy by the sigmoid of the share of the
+            pixels that were kept.
+        sd_positive_only: see ``SemanticDiversityLoss``.
+        stem_relu: the ReLU of the trunk's stem.
+        biases: biases of the classifiers, and shifts of the BNNecks that are not trained.
+        mask_init_std: see ``MaskModule``.
+
+    The last seven have the paper's values, or where it is silent common ones, as defaults;
+    ``magnifiernet_official`` has those of the released code.
 
     Attributes:
         embedding_size: D.
@@ -90,6 +103,13 @@ class MagnifierNet(nn.Module):
         mask_weight: float = 2.0,
         sd_weight: float = 2e-3,
         region_weight: float = 0.0125,
+        region_scaling: str = "bilinear",
+        adversarial_triplet: bool = True,
+        adversarial_share_weight: bool = False,
+        sd_positive_only: bool = False,
+        stem_relu: bool = True,
+        biases: bool = False,
+        mask_init_std: float | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -103,23 +123,30 @@ class MagnifierNet(nn.Module):
             )
         if (adversarial or fusion) and not mask:
             raise ValueError("SAB and SFB need the mask module: pass mask=True.")
+        if region_scaling not in SCALINGS:
+            raise ValueError(
+                f"Unknown region_scaling {region_scaling!r}: expected one of {list(SCALINGS)}."
+            )
         self.loss = loss
         self.mask_weight = mask_weight
         self.sd_weight = sd_weight
         self.region_weight = region_weight
+        self.region_scaling = region_scaling
+        self.adversarial_triplet = adversarial_triplet
+        self.adversarial_share_weight = adversarial_share_weight
         self.injected_loss_scale: float | Callable[[], float] = 1.0
         self.loss_log = LossLog()
         self._replicas_pass: ForwardPass | None = None
         self.sampler = RegionSampler(sampling, num_kept_regions)
         self.mask_loss = PartSegmentationLoss()
-        self.sd_loss = SemanticDiversityLoss()
+        self.sd_loss = SemanticDiversityLoss(positive_only=sd_positive_only)
 
-        self.trunk = ResNetTrunk(trunk, pretrained)
+        self.trunk = ResNetTrunk(trunk, pretrained, stem_relu)
         width3, width4 = self.trunk.channels
-        self.global_branch = GlobalBranch(width4)
-        self.mask_module = MaskModule(width4) if mask else None
-        self.adversarial_branch = SemanticAdversarialBranch(width3) if adversarial else None
-        self.fusion_branch = SemanticFusionBranch(width3, fusion) if fusion else None
+        self.global_branch = GlobalBranch(width4, biases)
+        self.mask_module = MaskModule(width4, mask_init_std) if mask else None
+        self.adversarial_branch = SemanticAdversarialBranch(width3, biases) if adversarial else None
+        self.fusion_branch = SemanticFusionBranch(width3, fusion, biases) if fusion else None
         head_widths = {"global": width4}
         if adversarial:
             head_widths["adversarial"] = width3
@@ -130,7 +157,7 @@ class MagnifierNet(nn.Module):
             head_widths |= {f"region_{part}": width3 for part in PARTS}
         # One child named `classifier`, so that torchreid's `train.open_layers` finds it.
         self.classifier = nn.ModuleDict(
-            {head: classifier(width, num_classes) for head, width in head_widths.items()}
+            {head: classifier(width, num_classes, biases) for head, width in head_widths.items()}
         )
         # Convolutions run faster with the channels innermost, on the CPU and on GPUs; the trunk's
         # first one passes the layout on.
@@ -150,7 +177,7 @@ class MagnifierNet(nn.Module):
         if self.adversarial_branch is not None:
             embeddings.append(self.adversarial_branch(stage3)[1])
         if self.fusion_branch is not None:
-            maps = region_maps(self._predict_labels(stage4), stage3.shape[2:], stage3.dtype)
+            maps = self._region_maps(self._predict_labels(stage4), stage3)
             embeddings.append(self.fusion_branch(stage3, maps)[1])
         return torch.cat(embeddings, 1)
 
@@ -170,6 +197,10 @@ class MagnifierNet(nn.Module):
             raise ValueError("This variant has no mask module and predicts no masks.")
         return self.mask_module(stage4).float().argmax(1)
 
+    def _region_maps(self, labels: Tensor, stage3: Tensor) -> Tensor:
+        height, width = stage3.shape[2:]
+        return region_maps(labels, (height, width), stage3.dtype, self.region_scaling)
+
     # ------------------------------------------------------------------ training
 
     def _train_forward(self, rgb: Tensor, labels: Tensor | None) -> Any:
@@ -187,16 +218,19 @@ class MagnifierNet(nn.Module):
             terms["loss_mask"] = self.mask_loss(logits, target)
             terms["mask_miou"] = mean_iou(logits.detach().argmax(1), target)
             attached.append(self.mask_weight * terms["loss_mask"])
-            maps = region_maps(target, stage3.shape[2:], stage3.dtype)
+            maps = self._region_maps(target, stage3)
+            shares = region_shares(maps)
         if self.adversarial_branch is not None:
-            features["adversarial"], embeddings["adversarial"] = self.adversarial_branch(
-                stage3, maps, forward_pass.kept_regions(self.sampler.sample)
-            )
+            kept = forward_pass.kept_regions(self.sampler.sample)
+            feature, embeddings["adversarial"] = self.adversarial_branch(stage3, maps, kept)
+            if self.adversarial_triplet:
+                features["adversarial"] = feature
+            if self.adversarial_share_weight:
+                weights["adversarial"] = torch.sigmoid(shares[kept].sum())
         if self.fusion_branch is not None:
             features["fusion"], embeddings["fusion"], regions = self.fusion_branch(stage3, maps)
-            shares = torch.sigmoid(region_shares(target))
             for part, share, embedding in zip(
-                PARTS, shares, self.fusion_branch.region_embeddings(regions)
+                PARTS, torch.sigmoid(shares), self.fusion_branch.region_embeddings(regions)
             ):
                 embeddings[f"region_{part}"] = embedding
                 weights[f"region_{part}"] = self.region_weight * share
@@ -300,14 +334,36 @@ def _shape_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> 
 
 
 _TRUNKS = {"magnifiernet": "resnet50", "magnifiernet_r18": "resnet18"}
-# The rows of the paper's Table 2 and its ablation branch (Fig. 4); the first is the whole network.
+# The first is the whole network.
 _VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
+    # the other rows of the paper's Table 2
     "_g": {"mask": False, "adversarial": False, "fusion": None},
     "_g_m": {"adversarial": False, "fusion": None},
     "_g_m_sab": {"fusion": None},
     "_g_m_sfb": {"adversarial": False},
+    # the ablation branch of Fig. 4, and other ways to fuse regions
     "_ab": {"fusion": "concat"},
+    "_lstm": {"fusion": "lstm"},
+    "_mean": {"fusion": "mean"},
+    # the points of Fig. 5; Random-torso with 4 regions is the whole network
+    **{f"_torso{kept}": {"num_kept_regions": kept} for kept in (2, 6)},
+    **{
+        f"_baseline{kept}": {"sampling": "baseline", "num_kept_regions": kept}
+        for kept in range(1, 8)
+    },
+    # as the released code has it
+    "_official": {
+        "fusion": "lstm",
+        "sd_weight": 0.01,
+        "region_scaling": "nearest",
+        "adversarial_triplet": False,
+        "adversarial_share_weight": True,
+        "sd_positive_only": True,
+        "stem_relu": False,
+        "biases": True,
+        "mask_init_std": 0.001,
+    },
 }
 
 

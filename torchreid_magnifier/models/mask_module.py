@@ -10,14 +10,16 @@ class MaskModule(nn.Module):
     """3x3 deconvolution of stride 2, batch norm, ReLU, 1x1 convolution to one logit a part.
 
     Source: paper section 3.1 (the head of Mask R-CNN, with He initialisation as there). The widths
-    are the released code's; its initialisation, normal with standard deviation 0.001, is not: from
-    random weights it holds the masks back for the first hundred steps.
+    are the released code's; its initialisation, normal with a standard deviation of 0.001
+    (``init_std``), is not: from random weights it holds the masks back for the first hundred
+    steps.
 
     Args:
         channels: width of the trunk's stage 4; the deconvolution has an eighth of it.
+        init_std: standard deviation of the first weights in place of He's.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, init_std: float | None = None) -> None:
         super().__init__()
         width = channels // 8
         self.deconv = nn.ConvTranspose2d(
@@ -27,7 +29,10 @@ class MaskModule(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.conv = nn.Conv2d(width, NUM_PARTS, 1)
         for layer in (self.deconv, self.conv):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if init_std is None:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            else:
+                nn.init.normal_(layer.weight, std=init_std)
         self.conv.bias = nn.Parameter(torch.zeros(NUM_PARTS))
 
     def forward(self, stage4: Tensor) -> Tensor:

@@ -21,13 +21,21 @@ def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return shrunk.squeeze(1).long()
 
 
-def region_maps(labels: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+SCALINGS = ("bilinear", "nearest")
+
+
+def region_maps(
+    labels: Tensor, size: tuple[int, int], dtype: torch.dtype, scaling: str = "bilinear"
+) -> Tensor:
     """Integer labels ``(N, H, W)`` -> one map a region ``(N, K, *size)``, values in [0, 1] (Eq. 1).
 
     Binary maps rescaled by bilinear interpolation; over the K regions, background included, they
-    sum to one everywhere.
+    sum to one everywhere. With ``nearest`` scaling they stay binary: each cell takes the label at
+    its upper left corner, as in the released code (even rows and columns at half the size).
     """
     binary = F.one_hot(labels, NUM_PARTS).permute(0, 3, 1, 2).to(dtype)
+    if scaling == "nearest":
+        return F.interpolate(binary, size=size, mode="nearest")
     return F.interpolate(binary, size=size, mode="bilinear", align_corners=False)
 
 
@@ -51,6 +59,6 @@ def keep_regions(features: Tensor, maps: Tensor, kept: Sequence[int]) -> Tensor:
     return features * maps[:, list(kept)].sum(1, keepdim=True)
 
 
-def region_shares(labels: Tensor) -> Tensor:
-    """The share of a batch's pixels that each region has: ``(N, H, W)`` -> ``(K,)``, sum 1."""
-    return F.one_hot(labels, NUM_PARTS).flatten(0, -2).float().mean(0)
+def region_shares(maps: Tensor) -> Tensor:
+    """The share of a batch's area that each region has: ``(N, K, h, w)`` -> ``(K,)``, sum 1."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32)).mean((0, 2, 3))

@@ -65,14 +65,15 @@ class SemanticAdversarialBranch(nn.Module):
 
     Args:
         channels: width of the trunk's stage 3, also of the feature.
+        shift: see ``BNNeck``.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, shift: bool = False) -> None:
         super().__init__()
         self.bottleneck = bottleneck(channels)
         # A 1x1 convolution on a pooled map is a linear layer.
         self.reduce = nn.Linear(channels, channels, bias=False)
-        self.neck = BNNeck(channels)
+        self.neck = BNNeck(channels, shift)
 
     def forward(
         self, stage3: Tensor, maps: Tensor | None = None, kept: Sequence[int] | None = None

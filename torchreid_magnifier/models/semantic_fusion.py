@@ -1,6 +1,7 @@
 """Semantic Fusion Branch (SFB): one feature a body region, fused by a GRU.
 
-With ``fusion='concat'`` it is the ablation branch (AB) of the paper's Fig. 4.
+With ``fusion='concat'`` it is the ablation branch (AB) of the paper's Fig. 4, with ``'lstm'`` the
+branch of the released code.
 """
 
 from torch import Tensor, nn
@@ -23,6 +24,30 @@ class GRUFusion(nn.Module):
         return self.gru(regions)[0][:, -1]
 
 
+class LSTMFusion(nn.Module):
+    """The last hidden state of a one-layer LSTM, background first, as in the released code."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, batch_first=True)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """``(N, K, C)`` -> ``(N, C)``."""
+        self.lstm.flatten_parameters()  # replicas of nn.DataParallel get them scattered
+        return self.lstm(regions)[0][:, -1]
+
+
+class MeanFusion(nn.Module):
+    """The mean over the regions: fusion without a parameter, the plainest alternative."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """``(N, K, C)`` -> ``(N, C)``."""
+        return regions.mean(1)
+
+
 class ConcatFusion(nn.Module):
     """A 1x1 convolution a region to C/K channels, concatenated: the paper's ablation branch."""
 
@@ -37,7 +62,7 @@ class ConcatFusion(nn.Module):
         return self.reduce(regions.flatten(1).unsqueeze(2)).squeeze(2)
 
 
-FUSIONS = {"gru": GRUFusion, "concat": ConcatFusion}
+FUSIONS = {"gru": GRUFusion, "lstm": LSTMFusion, "mean": MeanFusion, "concat": ConcatFusion}
 
 
 class SemanticFusionBranch(nn.Module):
@@ -45,17 +70,19 @@ class SemanticFusionBranch(nn.Module):
 
     Args:
         channels: width of the trunk's stage 3, also of every feature.
-        fusion: ``gru`` (the paper's branch) or ``concat`` (its ablation branch, Fig. 4).
+        fusion: ``gru`` (the paper's branch), ``concat`` (its ablation branch, Fig. 4), ``lstm``
+            (the released code's) or ``mean``.
+        shift: see ``BNNeck``.
     """
 
-    def __init__(self, channels: int, fusion: str = "gru") -> None:
+    def __init__(self, channels: int, fusion: str = "gru", shift: bool = False) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"Unknown fusion {fusion!r}: expected one of {list(FUSIONS)}.")
         self.bottleneck = bottleneck(channels)
         self.fusion = FUSIONS[fusion](channels)
-        self.neck = BNNeck(channels)
-        self.region_necks = nn.ModuleList(BNNeck(channels) for _ in range(NUM_PARTS))
+        self.neck = BNNeck(channels, shift)
+        self.region_necks = nn.ModuleList(BNNeck(channels, shift) for _ in range(NUM_PARTS))
 
     def forward(self, stage3: Tensor, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Fuses the regions of ``maps (N, K, h, w)`` on ``stage3 (N, C, h, w)``.

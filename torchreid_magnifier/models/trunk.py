@@ -15,6 +15,7 @@ class ResNetTrunk(nn.Module):
     Args:
         name: ``resnet50`` or ``resnet18`` (any torchvision ResNet).
         pretrained: start from torchvision's ImageNet weights (``IMAGENET1K_V1``).
+        stem_relu: the ReLU of the stem, which the released code leaves out.
 
     Attributes:
         channels: widths of the two outputs: (1024, 2048) of ResNet-50, (256, 512) of ResNet-18.
@@ -24,12 +25,13 @@ class ResNetTrunk(nn.Module):
             to put the file at. Training never starts from random weights in silence.
     """
 
-    def __init__(self, name: str, pretrained: bool) -> None:
+    def __init__(self, name: str, pretrained: bool, stem_relu: bool = True) -> None:
         super().__init__()
         resnet = get_model(name, weights=None)
         if pretrained:
             _load_imagenet_weights(resnet, name)
-        self.conv1, self.bn1, self.relu = resnet.conv1, resnet.bn1, resnet.relu
+        self.conv1, self.bn1 = resnet.conv1, resnet.bn1
+        self.relu = resnet.relu if stem_relu else nn.Identity()
         self.maxpool = resnet.maxpool
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4
