@@ -432,7 +432,7 @@ def test_another_runs_checkpoints_are_not_overwritten(config, tmp_path, capsys):
     capsys.readouterr()
     assert error_of(capsys, "--config-file", path, "train.lr", "0.1") == (
         f"{tmp_path}/log-run holds checkpoints of another run (train.lr was 0.0003 and is 0.1): "
-        "give another data.save_dir, or move that folder away"
+        "give another folder, or move that one away"
     )
     assert (tmp_path / "log-run" / "model" / "model.pth.tar-1").read_bytes() == before
 

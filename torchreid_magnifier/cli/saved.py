@@ -5,9 +5,10 @@ torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it
 the newest one.
 """
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,21 @@ _FREE = re.compile(
     r"data\.(root|workers|targets|save_dir)|model\.resume|test\..*|cuhk03\.use_metric_cuhk03"
     r"|train\.(max_epoch|start_epoch|print_freq)"
 )
+
+
+class Result(NamedTuple):
+    """What the last test of a run found on one dataset, as it stands in ``results.json``.
+
+    Attributes:
+        rank1, mAP: shares, 0..1.
+        epoch: epochs of training behind it.
+        minutes: of training and testing; None if the run was interrupted on the way.
+    """
+
+    rank1: float
+    mAP: float
+    epoch: int
+    minutes: float | None
 
 
 class Saved(NamedTuple):
@@ -52,11 +68,15 @@ def last_epoch(save_dir: str | Path) -> int:
     return max((epoch for epoch, _ in _checkpoints(save_dir)), default=0)
 
 
-def check_same_run(cfg: CfgNode) -> None:
+def check_same_run(cfg: CfgNode, fixed: Sequence[str] = ()) -> None:
     """See that the checkpoints in ``data.save_dir``, if any, are of this configuration.
 
     Folders that stock ``main.py`` filled hold no record and are taken as they are. A record without
     checkpoints is of a run that came to nothing.
+
+    Args:
+        cfg: what is to be run.
+        fixed: keys that may not differ, besides those without which a run cannot go on.
 
     Raises:
         CommandError: if they come from another one.
@@ -71,18 +91,33 @@ def check_same_run(cfg: CfgNode) -> None:
     changed = [
         f"{key} was {then.get(key)!r} and is {value!r}"
         for key, value in _flat(cfg).items()
-        if not _FREE.fullmatch(key) and then.get(key) != value
+        if (key in fixed or not _FREE.fullmatch(key)) and then.get(key) != value
     ]
     if changed:
         raise CommandError(
             f"{cfg.data.save_dir} holds checkpoints of another run ({'; '.join(changed)}): give "
-            "another data.save_dir, or move that folder away"
+            "another folder, or move that one away"
         )
 
 
 def record(cfg: CfgNode) -> None:
     """Write ``cfg`` into its ``data.save_dir`` as ``config.yaml``."""
     write_atomically(_record(cfg.data.save_dir), cfg.dump().encode())
+
+
+def results(save_dir: str | Path) -> dict[str, Result]:
+    """What the last test of the run in ``save_dir`` found on each dataset; empty without any."""
+    try:
+        tree = json.loads(_results(save_dir).read_text(encoding="utf-8"))
+        return {name: Result(**values) for name, values in tree.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):  # none, or not of this form
+        return {}
+
+
+def record_results(save_dir: str | Path, found: Mapping[str, Result]) -> None:
+    """Write ``found`` into ``save_dir`` as ``results.json``."""
+    tree = {name: result._asdict() for name, result in found.items()}
+    write_atomically(_results(save_dir), (json.dumps(tree, indent=2) + "\n").encode())
 
 
 def _flat(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +133,10 @@ def _flat(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _record(save_dir: str | Path) -> Path:
     return Path(save_dir, "config.yaml")
+
+
+def _results(save_dir: str | Path) -> Path:
+    return Path(save_dir, "results.json")
 
 
 def _checkpoints(save_dir: str | Path) -> list[tuple[int, Path]]:

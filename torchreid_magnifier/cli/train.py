@@ -2,7 +2,8 @@
 
 The engine, sampler, data manager and evaluation are torchreid's own, unchanged; image data only.
 A run whose ``data.save_dir`` already holds checkpoints goes on from the newest one: nothing is
-overwritten, and a finished run is not run again.
+overwritten, and a finished run is not run again. What its last test found is written to
+``results.json`` there (``saved.Result``).
 """
 
 import argparse
@@ -10,14 +11,14 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torchreid import data as torchreid_data
-from torchreid import engine as torchreid_engine
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
@@ -38,6 +39,7 @@ from .config import (
     run_arguments,
     scheduler_arguments,
 )
+from .engines import SoftmaxEngine, TripletEngine
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,7 +57,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="torchreid-magnifier train",
         description="Train and test as torchreid's scripts/main.py does, with the same YAML files "
         "and options (image data only). A run goes on from the newest checkpoint in its "
-        "data.save_dir; torchreid saves one when it evaluates (test.eval_freq) and at the end.",
+        "data.save_dir; torchreid saves one when it evaluates (test.eval_freq) and at the end. "
+        "The numbers of its last test are in results.json there: rank-1 and mAP as shares, the "
+        "epochs of training, and the minutes if they were trained in one go.",
     )
     files = parser.add_mutually_exclusive_group()
     files.add_argument("--config-file", metavar="YAML", help="configuration of a single run")
@@ -66,6 +70,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="configurations of successive stages: each starts from the weights that the one "
         "before it ended with; with 'data.save_dir D' given, stage i writes into D/stage<i>",
     )
+    add_options(parser)
+    return parse(parser, argv)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What changes the configurations of all stages alike."""
     parser.add_argument("-s", "--sources", nargs="+", metavar="NAME", help="source datasets")
     parser.add_argument("-t", "--targets", nargs="+", metavar="NAME", help="target datasets")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation")
@@ -76,10 +86,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="key value",
         help="any option, such as: data.workers 8; with --stages it applies to every stage",
     )
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse ``argv``, with the ``key value`` pairs anywhere, all of them in ``options``."""
     args = parser.parse_intermixed_args(argv)
     # An argument that takes several values also takes the 'key value' pairs behind it: give back.
-    for name in ("stages", "sources", "targets", "transforms"):
-        values = getattr(args, name) or []
+    for name, values in list(vars(args).items()):
+        if name == "options" or not isinstance(values, list):
+            continue
         keys = [i for i, value in enumerate(values) if _is_key(value)]
         if keys:
             args.options = values[keys[0] :] + args.options
@@ -96,8 +111,16 @@ def _is_key(word: str) -> bool:
 
 def read_stages(args: argparse.Namespace) -> list[CfgNode]:
     """One configuration for each stage; a plain run is one stage."""
-    stages = []
-    for path in args.stages or [args.config_file]:
+    stages = read_configs(args.stages or [args.config_file], args)
+    if args.stages:
+        _link_stages(stages, args.options[::2])
+    return stages
+
+
+def read_configs(paths: Sequence[str | None], args: argparse.Namespace) -> list[CfgNode]:
+    """The files, or torchreid's defaults for None, each with the options of the command line."""
+    cfgs = []
+    for path in paths:
         cfg = default_config()
         if path:
             merge_file(cfg, path)
@@ -105,10 +128,8 @@ def read_stages(args: argparse.Namespace) -> list[CfgNode]:
             if getattr(args, key):
                 cfg.data[key] = getattr(args, key)
         merge_list(cfg, args.options)
-        stages.append(cfg)
-    if args.stages:
-        _link_stages(stages, args.options[::2])
-    return stages
+        cfgs.append(cfg)
+    return cfgs
 
 
 def _link_stages(stages: list[CfgNode], options: Sequence[str]) -> None:
@@ -152,6 +173,15 @@ class Stage(NamedTuple):
         return self.start.epoch >= self.cfg.train.max_epoch
 
     @property
+    def results(self) -> dict[str, saved.Result] | None:
+        """What the last test found on each target, once the stage is finished and tested."""
+        if self.start is None or not self.finished:
+            return None
+        results = saved.results(self.cfg.data.save_dir)
+        tested = [name for name, r in results.items() if r.epoch == self.start.epoch]
+        return results if set(self.cfg.data.targets) <= set(tested) else None
+
+    @property
     def final_weights(self) -> str:
         """The file that this stage ends with, now or later."""
         if self.start is not None and self.finished:
@@ -160,8 +190,12 @@ class Stage(NamedTuple):
         return os.path.join(self.cfg.data.save_dir, "model", name)
 
 
-def plan(cfgs: Sequence[CfgNode]) -> list[Stage]:
+def plan(cfgs: Sequence[CfgNode], fixed: Sequence[str] = ()) -> list[Stage]:
     """Check the configurations, chain their weights and see how far earlier runs came.
+
+    Args:
+        cfgs: of the stages; their ``model.load_weights`` are set.
+        fixed: keys that may not differ from an earlier run's, although a run could go on.
 
     Raises:
         CommandError: if anything is wrong; no data has been read by then.
@@ -179,11 +213,11 @@ def plan(cfgs: Sequence[CfgNode]) -> list[Stage]:
                     "finished: they started from other weights. Move that folder away"
                 )
         title = f"Stage {number} of {len(cfgs)}" if len(cfgs) > 1 else "The run"
-        stages.append(Stage(cfg, title, _start(cfg)))
+        stages.append(Stage(cfg, title, _start(cfg, fixed)))
     return stages
 
 
-def _start(cfg: CfgNode) -> saved.Saved | None:
+def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
     """The checkpoint that a run goes on from: ``model.resume``, or the newest of its folder."""
     save_dir = cfg.data.save_dir
     if cfg.model.resume:
@@ -203,40 +237,40 @@ def _start(cfg: CfgNode) -> saved.Saved | None:
         return start
     if cfg.test.evaluate:
         return None
-    saved.check_same_run(cfg)
+    saved.check_same_run(cfg, fixed)
     return saved.newest(save_dir)
 
 
-def run(stages: Sequence[Stage]) -> None:
-    """Train the stages that are not finished, one after the other; test with ``test.evaluate``."""
+def run(stages: Sequence[Stage], on_epoch: Callable[[], None] = lambda: None) -> None:
+    """Train the stages that are not finished, one after the other; test with ``test.evaluate``.
+
+    Args:
+        stages: of ``plan``.
+        on_epoch: called after each epoch of training.
+    """
     for stage in stages:
         cfg, title, start = stage
-        if start and stage.finished:
+        if start and stage.results is not None:
             print(f"{title} is finished ({start.epoch} epochs, {start.path}): not run again.")
             continue
         with _logging(cfg):
-            if start:
+            if start and stage.finished:
+                print(f"{title} is trained ({start.epoch} epochs, {start.path}), not yet tested")
+            elif start:
                 print(f"{title} goes on after epoch {start.epoch}, from {start.path}")
             elif len(stages) > 1:
                 print(f"{title} starts")
-            _run_stage(cfg, start)
+            _run_stage(stage, on_epoch)
 
 
-def _run_stage(cfg: CfgNode, start: saved.Saved | None) -> None:
+def _run_stage(stage: Stage, on_epoch: Callable[[], None]) -> None:
+    cfg, _, start = stage
     torchreid_utils.set_random_seed(cfg.train.seed)
     print(f"Show configuration\n{cfg}\n")
     print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
     if cfg.use_gpu:
         torch.backends.cudnn.benchmark = True
-    missing = missing_folders(cfg)
-    try:
-        datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
-    except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
-        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
-        for folder in missing:  # torchreid tries to download into it: leave no empty one
-            with suppress(OSError):
-                os.rmdir(folder)
-        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
+    datamanager = read_data(cfg)
     model = _build_model(cfg, datamanager.num_train_pids)
     optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
     scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
@@ -250,10 +284,39 @@ def _run_stage(cfg: CfgNode, start: saved.Saved | None) -> None:
         # Else the epochs to come would draw the very batches of the first ones.
         torchreid_utils.set_random_seed(cfg.train.seed + cfg.train.start_epoch)
     print(f"Building {cfg.loss.name}-engine for image-reid")
-    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler)
-    if not cfg.test.evaluate:
+    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch)
+    if cfg.test.evaluate:
+        engine.run(**run_arguments(cfg))
+        return
+    begun = time.monotonic()
+    if stage.finished:  # killed before its results were written; no re-ranking after training
+        engine.run(**run_arguments(cfg) | {"test_only": True, "rerank": False})
+    else:
         saved.record(cfg)
-    engine.run(**run_arguments(cfg))
+        engine.run(**run_arguments(cfg))
+    minutes = None if start else (time.monotonic() - begun) / 60
+    epoch = max(cfg.train.start_epoch, cfg.train.max_epoch)
+    saved.record_results(
+        cfg.data.save_dir,
+        {name: saved.Result(*score, epoch, minutes) for name, score in engine.scores.items()},
+    )
+
+
+def read_data(cfg: CfgNode) -> Any:
+    """torchreid's data manager: every image is listed, and every mask is checked.
+
+    Raises:
+        CommandError: if files are missing or unreadable, or masks faulty.
+    """
+    missing = missing_folders(cfg)
+    try:
+        return torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
+    except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
+        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
+        for folder in missing:  # torchreid tries to download into it: leave no empty one
+            with suppress(OSError):
+                os.rmdir(folder)
+        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
 
 
 def _build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
@@ -283,16 +346,18 @@ def _build_engine(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
-) -> Any:
+    on_epoch: Callable[[], None],
+) -> SoftmaxEngine | TripletEngine:
     common = {
         "optimizer": optimizer,
         "scheduler": scheduler,
         "use_gpu": cfg.use_gpu,
         "label_smooth": cfg.loss.softmax.label_smooth,
+        "on_epoch": on_epoch,
     }
     if cfg.loss.name == "softmax":
-        return torchreid_engine.ImageSoftmaxEngine(datamanager, model, **common)
-    return torchreid_engine.ImageTripletEngine(
+        return SoftmaxEngine(datamanager, model, **common)
+    return TripletEngine(
         datamanager,
         model,
         margin=cfg.loss.triplet.margin,
@@ -315,6 +380,9 @@ def _logging(cfg: CfgNode) -> Iterator[None]:
     sys.stdout = logger
     try:
         yield
+    except Exception:
+        traceback.print_exc(file=logger.file)
+        raise
     finally:
         sys.stdout = console
         logger.console = io.StringIO()  # the Logger closes its console with itself

@@ -1,0 +1,137 @@
+"""The ablations of the paper (section 4.4) as grids of variants, and two more."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from .config import CommandError, closest
+
+COMPONENTS = ("G", "M", "SAB", "SFB", "SD")
+MARK = "✓"
+
+
+class Cell(NamedTuple):
+    """One variant.
+
+    Attributes:
+        name: on the command line and in messages.
+        columns: what stands for it in the table, under the grid's ``heads``.
+        suffix: of the model's name, after ``magnifiernet`` or ``magnifiernet_r18``.
+        sd: whether the semantic diversity loss joins in the stages that have it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    suffix: str = ""
+    sd: bool = False
+
+
+class Grid(NamedTuple):
+    """Variants that are compared with each other.
+
+    Attributes:
+        title: of the table.
+        heads: of the table's first columns.
+        cells: its rows.
+        reference: name of the cell that gains are over; none without.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    reference: str = ""
+
+
+def _components(name: str, suffix: str, *components: str) -> Cell:
+    columns = tuple(MARK if c in components else "" for c in COMPONENTS)
+    return Cell(name, columns, suffix, "SD" in components)
+
+
+GRIDS = {
+    "table2": Grid(
+        "The components (the paper's Table 2)",
+        COMPONENTS,
+        (
+            _components("G", "_g", "G"),
+            _components("G+M", "_g_m", "G", "M"),
+            _components("G+M+SAB", "_g_m_sab", "G", "M", "SAB"),
+            _components("G+M+SFB", "_g_m_sfb", "G", "M", "SFB"),
+            _components("all", "", "G", "M", "SAB", "SFB"),
+            _components("all+SD", "", *COMPONENTS),
+        ),
+        reference="G",
+    ),
+    "fig4": Grid(
+        "Semantic Fusion Branch against the ablation branch (the paper's Figure 4)",
+        ("branch",),
+        (Cell("AB", ("ablation branch",), "_ab"), Cell("SFB", ("SFB",))),
+        reference="AB",
+    ),
+    "fig5": Grid(
+        "Regions that SAB keeps, and how they are drawn (the paper's Figure 5)",
+        ("sampling", "K̂"),
+        (
+            Cell("torso2", ("Random-torso", "2"), "_torso2"),
+            Cell("torso4", ("Random-torso", "4")),
+            Cell("torso6", ("Random-torso", "6"), "_torso6"),
+            *(
+                Cell(f"baseline{k}", ("Random-baseline", str(k)), f"_baseline{k}")
+                for k in range(2, 7)
+            ),
+        ),
+    ),
+    "fusion": Grid(
+        "What fuses the regions in SFB",
+        ("fusion",),
+        (
+            Cell("concatenation", ("concatenation (ablation branch)",), "_ab"),
+            Cell("mean", ("mean",), "_mean"),
+            Cell("LSTM", ("LSTM",), "_lstm"),
+            Cell("GRU", ("GRU (the paper's)",)),
+        ),
+        reference="concatenation",
+    ),
+    "official": Grid(
+        "As the paper says and as the released code does",
+        ("network",),
+        (
+            Cell("all+SD", ("the paper's",), "", True),
+            Cell("released-code", ("the released code's",), "_official", True),
+        ),
+        reference="all+SD",
+    ),
+}
+
+
+def choose(grids: Sequence[str], cells: Sequence[str]) -> dict[str, Grid]:
+    """The grids of these names, cut down to the cells of these names unless there are none.
+
+    Raises:
+        CommandError: for names that are not known.
+    """
+    for name in grids:
+        if name not in GRIDS:
+            raise CommandError(
+                f"there is no grid {name!r}{closest(name, list(GRIDS))} (all: {', '.join(GRIDS)})"
+            )
+    chosen = {name: GRIDS[name] for name in grids}
+    known = list(dict.fromkeys(cell.name for grid in chosen.values() for cell in grid.cells))
+    for name in cells:
+        if name not in known:
+            raise CommandError(
+                f"--cells: {' and '.join(chosen)} have no cell {name!r}{closest(name, known)} "
+                f"(all: {', '.join(known)})"
+            )
+    if not cells:
+        return chosen
+    cut = {
+        name: grid._replace(cells=tuple(cell for cell in grid.cells if cell.name in cells))
+        for name, grid in chosen.items()
+    }
+    return {name: grid for name, grid in cut.items() if grid.cells}
+
+
+def describe(grids: Mapping[str, Grid] = GRIDS) -> str:
+    """A line for each grid with the names of its cells."""
+    return "\n".join(
+        f"  {name:<10}{', '.join(cell.name for cell in grid.cells)}" for name, grid in grids.items()
+    )
