@@ -7,6 +7,7 @@ After ``pip install``, importing torchreid is enough (see ``autoload``):
 """
 
 from .checkpoints import CheckpointError, load_weights, read_checkpoint
+from .conversion import convert_official_state_dict
 from .data.datasets import with_masks
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models.magnifiernet import MagnifierNet
@@ -21,6 +22,7 @@ __all__ = [
     "PartSegmentationLoss",
     "SemanticDiversityLoss",
     "WarmupMultiStepLR",
+    "convert_official_state_dict",
     "load_weights",
     "read_checkpoint",
     "register",

@@ -155,9 +155,9 @@ def _require_same_model(
         for name in misshapen
     }
     faults = [
-        _count(missing - ignored, "missing"),
-        _count(unexpected - ignored, "unexpected"),
-        _count((shapes[name] for name in misshapen - ignored), "of another shape"),
+        list_names(missing - ignored, "missing"),
+        list_names(unexpected - ignored, "unexpected"),
+        list_names((shapes[name] for name in misshapen - ignored), "of another shape"),
     ]
     if any(faults):
         raise CheckpointError(
@@ -168,7 +168,8 @@ def _require_same_model(
     return ignored
 
 
-def _count(names: Iterable[str], fault: str) -> str:
+def list_names(names: Iterable[str], fault: str) -> str:
+    """``"12 missing (a, b, c, ...)"`` for messages; nothing for no names."""
     names = sorted(names)
     if not names:
         return ""

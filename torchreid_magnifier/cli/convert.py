@@ -1,0 +1,68 @@
+"""``torchreid-magnifier convert``: checkpoints of the released code, for this package."""
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..checkpoints import CheckpointError, read_checkpoint, state_dict_of
+from ..conversion import ATTRIBUTE_HEAD, MODEL, convert_official_state_dict
+from ..files import write_atomically
+from . import USAGE_ERROR
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand. Returns the exit status: 0, or 2 after a mistake in what was given."""
+    parser = argparse.ArgumentParser(
+        prog="torchreid-magnifier convert",
+        description="Rewrite a checkpoint that the released MagnifierNet code "
+        f"(github.com/NIRVANALAN/magnifiernet_reid) saved, for the model {MODEL}. No code in the "
+        "file is run.",
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="such as resnet50_model_500.pth")
+    parser.add_argument("target", type=Path, metavar="OUT", help="file to write; must not exist")
+    args = parser.parse_args(argv)
+    try:
+        print(convert(args.source, args.target))
+    except (CheckpointError, OSError) as error:
+        print(f"torchreid-magnifier convert: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+def convert(source: Path, target: Path) -> str:
+    """Writes the converted state dict of ``source`` into the new file ``target``.
+
+    Returns:
+        What was written, and how to go on, as text.
+
+    Raises:
+        CheckpointError: if ``source`` cannot be read or is of another network.
+        OSError: if ``target`` exists or cannot be written.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} exists already: give another name for OUT")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
+    released = state_dict_of(read_checkpoint(source))
+    converted = convert_official_state_dict(released)
+    data = io.BytesIO()
+    torch.save(converted, data)
+    write_atomically(target, data.getvalue())
+    num_classes = len(converted["classifier.global.weight"])
+    lines = [f"Wrote {target}: {len(converted)} tensors, {num_classes} training identities."]
+    if dropped := [name for name in released if name.startswith(ATTRIBUTE_HEAD)]:
+        lines.append(
+            f"Left out the attribute head ({len(dropped)} tensors, {ATTRIBUTE_HEAD}*), which "
+            f"{MODEL} does not have. It also shaped the regions of the Semantic Fusion Branch, "
+            "so that this branch's feature differs from the released one."
+        )
+    lines.append(
+        f"Test it: torchreid-magnifier train -s market1501 -t market1501 --root reid-data "
+        f"model.name {MODEL} model.pretrained False loss.name triplet data.height 384 "
+        f"data.width 192 test.evaluate True test.dist_metric cosine model.load_weights {target}"
+    )
+    return "\n".join(lines)
