@@ -1,0 +1,79 @@
+"""Write a label map for each image that has none: the image root's folder with _ps_label added,
+the same path below it, .png. A run that was killed goes on when it is started again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ... import __version__
+from ...parsing.images import Images
+from ...parsing.keypointrcnn import MIN_SCORE, KeypointRCNN, settings
+from ...parsing.keypoints import KeypointFiles, read_names
+from ...parsing.make import Parser, make_masks
+from .options import add_image_options, add_writing_options, chosen_images, positive
+from .report import report
+
+HELP = "write the labels"
+PARSERS = ("keypointrcnn", "keypoints")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of ``masks make``."""
+    add_image_options(parser)
+    parser.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
+    parser.add_argument(
+        "--keypoints", nargs="+", metavar="FILE", help="of the parser keypoints: .pkl, .json, .mat"
+    )
+    parser.add_argument(
+        "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
+    )
+    parser.add_argument(
+        "--min-score", type=float, help="leave out joints below it (default: as the source is)"
+    )
+    parser.add_argument(
+        "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
+    )
+    parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
+    add_writing_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the labels, and return the exit status: 1 if there are images without."""
+    if (args.parser == "keypoints") != bool(args.keypoints):
+        args.usage_error("--parser keypoints and --keypoints FILE ... go together")
+    if args.names and not args.keypoints:
+        args.usage_error("--names goes with --keypoints")
+    images = chosen_images(args)
+    make_parser, parser_settings = _parser(args, images)
+    record: dict[str, Any] = {
+        "parser": args.parser,
+        "version": __version__,
+        "settings": parser_settings | {"person_mask": args.person_mask},
+    }
+    faults = make_masks(
+        images,
+        make_parser,
+        record,
+        person_mask=args.person_mask,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        overwrite=args.overwrite,
+    )
+    return report(images, faults)
+
+
+def _parser(
+    args: argparse.Namespace, images: Images
+) -> tuple[Callable[[], Parser], dict[str, Any]]:
+    """The parser, and the settings to be recorded with its masks."""
+    if args.parser == "keypoints":
+        folders = read_names(args.names) if args.names else images.folders()
+        files = KeypointFiles(args.keypoints, folders, args.min_score)
+        files.check(images.paths)
+        return lambda: files, files.settings
+    min_score = MIN_SCORE if args.min_score is None else args.min_score
+    # Loaded only if there is anything to do.
+    return partial(KeypointRCNN, min_score), settings(min_score)

@@ -1,0 +1,23 @@
+"""What is printed when labels have been written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ...parsing.images import Images
+from ...parsing.survey import survey_masks
+from .. import FAILED
+
+_LISTED = 5
+
+
+def report(images: Images, faults: Sequence[str]) -> int:
+    """Print what the labels of ``images`` hold and which have none; return the exit status."""
+    print(f"labels in {images.labels_root}")
+    print(survey_masks(images.paths, images.top))
+    for fault in faults[:_LISTED]:
+        print(f"cannot be read, has no labels: {fault}", file=sys.stderr)
+    if len(faults) > _LISTED:
+        print(f"... and {len(faults) - _LISTED} more images", file=sys.stderr)
+    return FAILED if faults else 0
