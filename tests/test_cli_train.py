@@ -1,5 +1,7 @@
 """``torchreid-magnifier train``: stock training, stages, going on after a kill, clear errors."""
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -7,12 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torchreid
 import yaml
-from PIL import Image
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.saved import newest
@@ -27,39 +27,13 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """Noise in Market-1501's layout with masks: 4 identities to train on, 2 to search for."""
-    root = tmp_path_factory.mktemp("data")
-    images = root / "market1501" / "Market-1501-v15.09.15"
-    generator = np.random.default_rng(0)
-    for folder, pids, cameras in (
-        ("bounding_box_train", (1, 2, 3, 4), (1, 2, 3, 4)),
-        ("query", (5, 6), (1,)),
-        ("bounding_box_test", (5, 6), (2, 3)),
-    ):
-        for pid in pids:
-            colour = generator.integers(0, 255, 3)
-            for camera in cameras:
-                name = f"{folder}/{pid:04d}_c{camera}s1_{camera:06d}_00"
-                noise = generator.integers(0, 60, (64, 32, 3)) + colour
-                masks = images.with_name(images.name + "_ps_label")
-                for path, pixels in (
-                    (images / f"{name}.jpg", noise.clip(0, 255)),
-                    (masks / f"{name}.png", generator.integers(0, 8, (64, 32))),
-                ):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(pixels.astype(np.uint8)).save(path)
-    return root
-
-
 @pytest.fixture
-def config(tmp_path, root):
+def config(tmp_path, noise_root):
     """Write a YAML of the small run with changes ``section={key: value}``; gives its path."""
 
     def write(name: str = "run", **changes) -> str:
         tree = {section: dict(keys) for section, keys in SMALL.items()}
-        tree["data"] |= {"root": str(root), "save_dir": str(tmp_path / f"log-{name}")}
+        tree["data"] |= {"root": str(noise_root), "save_dir": str(tmp_path / f"log-{name}")}
         for section, keys in changes.items():
             tree.setdefault(section, {}).update(keys)
         path = tmp_path / f"{name}.yaml"
@@ -80,7 +54,7 @@ def optimizer_steps(saved: dict) -> int:
 # ------------------------------------------------------------------ what it does
 
 
-def test_trains_as_torchreids_own_classes_do(config, root, tmp_path, capsys):
+def test_trains_as_torchreids_own_classes_do(config, noise_root, tmp_path, capsys):
     """The checkpoint equals, bit by bit, that of a run written with torchreid's Python API."""
     assert main(["train", "--config-file", config()]) == 0
     printed = capsys.readouterr().out
@@ -88,7 +62,7 @@ def test_trains_as_torchreids_own_classes_do(config, root, tmp_path, capsys):
 
     torchreid.utils.set_random_seed(1)
     datamanager = torchreid.data.ImageDataManager(
-        root=str(root),
+        root=str(noise_root),
         sources=["market1501"],
         targets=["market1501"],
         height=64,
@@ -131,6 +105,53 @@ def test_evaluates_given_weights(config, tmp_path, capsys):
     tested = capsys.readouterr().out
     assert tested[tested.index("** Results") :] in trained
     assert "Start training" not in tested
+
+
+def test_results_are_what_the_last_test_printed(config, tmp_path, capsys):
+    """In full where torchreid prints a tenth of a percent; only training writes them."""
+    path = config(test={"eval_freq": 1})
+    assert main(["train", "--config-file", path]) == 0
+    printed = capsys.readouterr().out
+    file = tmp_path / "log-run" / "results.json"
+    (result,) = json.loads(file.read_text()).values()
+    assert re.findall(r"mAP: (.*)%", printed)[-1] == f"{100 * result['mAP']:.1f}"
+    assert re.findall(r"Rank-1  : (.*)%", printed)[-1] == f"{100 * result['rank1']:.1f}"
+    assert result["rank1"] == checkpoint(tmp_path / "log-run", 2)["rank1"]
+    assert result["epoch"] == 2 and 0 < result["minutes"] < 1
+
+    before = file.read_bytes()
+    weights = str(tmp_path / "log-run" / "model" / "model.pth.tar-1")
+    options = ["test.evaluate", "True", "model.load_weights", weights]
+    assert main(["train", "--config-file", path, *options]) == 0
+    assert file.read_bytes() == before
+
+    # It goes on to a third epoch: the time of the first two is not known any more.
+    assert main(["train", "--config-file", path, "train.max_epoch", "3"]) == 0
+    (result,) = json.loads(file.read_text()).values()
+    assert result["epoch"] == 3 and result["minutes"] is None
+
+
+def test_a_kill_between_the_last_checkpoint_and_the_results(config, tmp_path, capsys):
+    """The run is tested again, not trained again; so are runs that stock main.py finished."""
+    path, folder = config(), tmp_path / "log-run"
+    assert main(["train", "--config-file", path]) == 0
+    results = folder / "results.json"
+    (before,) = json.loads(results.read_text()).values()
+    (saved,) = (folder / "model").glob("model.pth.tar-*")
+    written = saved.stat().st_mtime_ns
+    for content in (None, "{}", "half of"):
+        if content is None:
+            results.unlink()
+        else:
+            results.write_text(content)
+        capsys.readouterr()
+        assert main(["train", "--config-file", path]) == 0
+        printed = capsys.readouterr().out
+        assert "The run is trained (2 epochs, " in printed and "not yet tested" in printed
+        assert "Start training" not in printed
+        assert json.loads(results.read_text()) == {"market1501": before | {"minutes": None}}
+    assert list((folder / "model").glob("model.pth.tar-*")) == [saved]
+    assert saved.stat().st_mtime_ns == written
 
 
 def test_options_may_follow_the_flags_that_take_several_values(config, tmp_path):

@@ -74,6 +74,36 @@ def test_losses_figure_puts_values_at_their_epochs():
     assert {"stage 1", "stage 2", "a", "b", "diversity"} <= texts(figure)
 
 
+def test_variants_figure_shows_mean_spread_and_every_seed():
+    three, one = figures.Repeated([50.0, 52.0, 57.0]), figures.Repeated([60.0])
+    panels = {"rank-1": {"G": three, "all": one, "all+SD": None}, "mAP": {"G": one, "all": one}}
+    figure = figures.variants_figure(panels, "Title\n8 of 9")
+    assert {"rank-1", "mAP", "Title", "8 of 9", "53.0", "60.0"} <= texts(figure)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["G", "all", "all+SD"]
+    rings = [line.get_ydata() for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert [list(ring) for ring in rings] == [[50, 52, 57], [60]]
+    bars = [bar.lines[2][0].get_segments() for bar in axes.containers if bar.lines[2]]
+    ((start, end),) = bars[0]
+    assert (start[1] + end[1]) / 2 == pytest.approx(53)
+    assert (end[1] - start[1]) / 2 == pytest.approx(13**0.5)  # (9 + 1 + 16) / 2
+    assert len(bars) == 1  # of a single value there is no spread
+
+
+def test_sweep_figure_draws_means_over_the_number():
+    curves = {
+        "torso": {2: figures.Repeated([1.0, 3.0]), 4: figures.Repeated([5.0])},
+        "baseline": {3: figures.Repeated([2.0])},
+    }
+    figure = figures.sweep_figure(curves, "Title", "kept", "mAP")
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines["torso"].get_ydata()) == [2, 5]
+    assert lines["torso"].get_xdata() == pytest.approx([2, 4], abs=0.05)
+    assert list(lines["baseline"].get_ydata()) == [2]
+    assert {"torso", "baseline", "Title", "mAP"} <= texts(figure)
+
+
 def test_save_writes_a_picture_and_touches_no_global_state(tmp_path):
     path = tmp_path / "curves.png"
     panel = figures.Panel("loss", [figures.Curve("a", [2.0, 1.0])])

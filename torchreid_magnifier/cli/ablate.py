@@ -19,6 +19,14 @@ from .ablation import Ablation, FailedRun, check_options
 from .config import CommandError
 from .train import add_options, parse, read_configs
 
+_DESCRIPTION = """\
+Train and test variants of MagnifierNet alike, each with several seeds, and write tables and plots
+as the paper has them.
+
+Interrupted, it goes on when the same command is given again. What is finished is not run again, and
+cells that are the same training share it. The tables have the grids, cells and seeds of the last
+command. Checkpoints are saved as test.eval_freq says and none is deleted: mind the disk."""
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand.
@@ -69,11 +77,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier ablate",
-        description="Train and test variants of MagnifierNet alike, each with several seeds, and "
-        "write tables and plots as the paper has them. Interrupted, it goes on when the same "
-        "command is given again: what is finished is not run again, and cells that are the same "
-        "training share it. The tables have the grids, cells and seeds of the last command. "
-        "Checkpoints are saved as test.eval_freq says, and none is deleted: mind the disk.",
+        description=_DESCRIPTION,
         epilog=f"grids and their cells:\n{ablation_grids.describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

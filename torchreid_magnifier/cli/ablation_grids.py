@@ -1,4 +1,4 @@
-"""The ablations of the paper (section 4.4) as grids of variants, and two more."""
+"""The ablations of the paper (section 4.4, its Table 2, Figures 4 and 5) as grids, and two more."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Grid(NamedTuple):
     """Variants that are compared with each other.
 
     Attributes:
-        title: of the table.
+        title: of table and plot.
         heads: of the table's first columns.
         cells: its rows.
         reference: name of the cell that gains are over; none without.
@@ -48,7 +48,7 @@ def _components(name: str, suffix: str, *components: str) -> Cell:
 
 GRIDS = {
     "table2": Grid(
-        "The components (the paper's Table 2)",
+        "Table 2: the components",
         COMPONENTS,
         (
             _components("G", "_g", "G"),
@@ -61,13 +61,13 @@ GRIDS = {
         reference="G",
     ),
     "fig4": Grid(
-        "Semantic Fusion Branch against the ablation branch (the paper's Figure 4)",
+        "Figure 4: SFB against the ablation branch",
         ("branch",),
         (Cell("AB", ("ablation branch",), "_ab"), Cell("SFB", ("SFB",))),
         reference="AB",
     ),
     "fig5": Grid(
-        "Regions that SAB keeps, and how they are drawn (the paper's Figure 5)",
+        "Figure 5: the regions that SAB keeps",
         ("sampling", "K̂"),
         (
             Cell("torso2", ("Random-torso", "2"), "_torso2"),
@@ -91,7 +91,7 @@ GRIDS = {
         reference="concatenation",
     ),
     "official": Grid(
-        "As the paper says and as the released code does",
+        "The paper's network and the released code's",
         ("network",),
         (
             Cell("all+SD", ("the paper's",), "", True),

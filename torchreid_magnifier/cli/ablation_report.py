@@ -2,14 +2,15 @@
 
 import csv
 import io
-import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 
+from .. import figures
+from ..figures import Repeated
 from ..files import write_atomically
-from . import saved
 from .ablation import Ablation
 from .ablation_grids import Cell, Grid
 
@@ -27,25 +28,20 @@ COLUMNS = (
 )
 
 
-class Score(NamedTuple):
-    """A measure over the seeds: shares 0..1, one a seed."""
+class Scores(NamedTuple):
+    """What a cell reached with each of its finished seeds, in percent."""
 
-    values: Sequence[float]
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def spread(self) -> float | None:
-        """Sample standard deviation; None of a single value."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+    rank1: Repeated
+    mean_ap: Repeated
 
 
 def write(ablation: Ablation, command: str) -> None:
     """Write all files into ``ablation.out``, each of them whole or not at all."""
     write_atomically(ablation.out / "results.csv", _csv(list(rows(ablation))).encode())
     write_atomically(ablation.out / "results.md", _markdown(ablation, command).encode())
+    for name, grid in ablation.grids.items():
+        if _finished(ablation, grid):
+            figures.save(_figure(ablation, name, grid), ablation.out / f"{name}.png")
 
 
 def rows(ablation: Ablation) -> Iterator[dict[str, Any]]:
@@ -70,18 +66,24 @@ def rows(ablation: Ablation) -> Iterator[dict[str, Any]]:
                     }
 
 
-def scores(ablation: Ablation, cell: Cell) -> tuple[Score, Score] | None:
-    """Rank-1 and mAP of a cell on the first target, of the seeds that are finished, if any."""
-    found = _found(ablation, cell)
-    if not found:
-        return None
-    return Score([r.rank1 for r in found]), Score([r.mAP for r in found])
-
-
-def _found(ablation: Ablation, cell: Cell) -> list[saved.Result]:
+def scores(ablation: Ablation, cell: Cell) -> Scores | None:
+    """What a cell reached on the first target; None if no seed is finished."""
     target = ablation.stages[-1].data.targets[0]
     runs = [ablation.run_of(cell, seed) for seed in ablation.seeds]
-    return [ablation.results[run][target] for run in runs if run in ablation.results]
+    found = [ablation.results[run][target] for run in runs if run in ablation.results]
+    if not found:
+        return None
+    return Scores(Repeated([100 * r.rank1 for r in found]), Repeated([100 * r.mAP for r in found]))
+
+
+def _finished(ablation: Ablation, grid: Grid) -> int:
+    runs = [ablation.run_of(cell, seed) for cell in grid.cells for seed in ablation.seeds]
+    return sum(run in ablation.results for run in runs)
+
+
+def _state(ablation: Ablation, grid: Grid) -> str:
+    runs = len(grid.cells) * len(ablation.seeds)
+    return f"{_finished(ablation, grid)} of {runs} runs are in."
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -94,10 +96,10 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 def _markdown(ablation: Ablation, command: str) -> str:
     parts = ["# Ablations of MagnifierNet", _settings(ablation, command)]
-    for grid in ablation.grids.values():
-        runs = len(grid.cells) * len(ablation.seeds)
-        done = sum(len(_found(ablation, cell)) for cell in grid.cells)
-        parts += [f"## {grid.title}", f"{done} of {runs} runs are in.", _table(ablation, grid)]
+    for name, grid in ablation.grids.items():
+        parts += [f"## {grid.title}", _state(ablation, grid), _table(ablation, grid)]
+        if _finished(ablation, grid):
+            parts.append(f"![{grid.title}]({name}.png)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -106,13 +108,14 @@ def _settings(ablation: Ablation, command: str) -> str:
     epochs = " + ".join(str(cfg.train.max_epoch) for cfg in ablation.stages)
     rates = " and ".join(f"{cfg.train.lr:g}" for cfg in ablation.stages)
     weights = "ImageNet's" if first.model.pretrained else "random"
+    seeds = ", ".join(map(str, ablation.seeds))
     normalised = " of normalised embeddings" if first.test.normalize_feature else ""
     return f"""```bash
 {command}
 ```
 
-`{first.model.name}` from {weights} weights, {epochs} epochs in every cell, trained on
-{", ".join(first.data.sources)} and tested on {first.data.targets[0]}; images of
+`{first.model.name}` from {weights} weights, {epochs} epochs in every cell, seeds {seeds};
+trained on {", ".join(first.data.sources)} and tested on {first.data.targets[0]}; images of
 {first.data.height}x{first.data.width} pixels, transforms {", ".join(first.data.transforms)},
 batches of {first.train.batch_size}, {first.train.optim} at a rate of {rates};
 {first.test.dist_metric} distance{normalised}; torch {torch.__version__}.
@@ -121,25 +124,42 @@ Percent: mean over the seeds ± sample standard deviation; in brackets the gain 
 
 
 def _table(ablation: Ablation, grid: Grid) -> str:
-    over = next((cell for cell in grid.cells if cell.name == grid.reference), None)
-    base = scores(ablation, over) if over else None
+    reference = next((cell for cell in grid.cells if cell.name == grid.reference), None)
+    base = scores(ablation, reference) if reference else None
     lines = [[*grid.heads, "R1", "mAP", "seeds"]]
+    lines.append(["---"] * len(lines[0]))
     for cell in grid.cells:
         found = scores(ablation, cell)
         shown = ["–", "–", "0"]
         if found:
-            bases = base if base and cell.name != grid.reference else (None, None)
-            shown = [_shown(score, other) for score, other in zip(found, bases, strict=True)]
-            shown.append(str(len(found[0].values)))
+            over = base if base and cell is not reference else (None, None)
+            shown = [_shown(score, other) for score, other in zip(found, over, strict=True)]
+            shown.append(str(len(found.rank1.values)))
         lines.append([*cell.columns, *shown])
-    lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _shown(score: Score, base: Score | None) -> str:
-    text = f"{100 * score.mean:.1f}"
-    if score.spread is not None:
-        text += f" ± {100 * score.spread:.1f}"
-    if base:
-        text += f" ({100 * (score.mean - base.mean):+.1f})"
-    return text
+def _shown(score: Repeated, base: Repeated | None) -> str:
+    spread = f" ± {score.spread:.1f}" if score.spread is not None else ""
+    gain = f" ({score.mean - base.mean:+.1f})" if base else ""
+    return f"{score.mean:.1f}{spread}{gain}"
+
+
+def _figure(ablation: Ablation, name: str, grid: Grid) -> Figure:
+    title = (
+        f"{grid.title}\nDots: means; bars: sample standard deviations; rings: the seeds. "
+        f"{_state(ablation, grid)}"
+    )
+    found = {cell: scores(ablation, cell) for cell in grid.cells}
+    if name == "fig5":
+        curves: dict[str, dict[int, Repeated]] = {}
+        for cell, score in found.items():
+            if score:
+                sampling, kept = cell.columns
+                curves.setdefault(sampling, {})[int(kept)] = score.mean_ap
+        return figures.sweep_figure(curves, title, "regions kept, K̂", "mAP, %")
+    panels = {
+        "rank-1, %": {cell.name: s.rank1 if s else None for cell, s in found.items()},
+        "mAP, %": {cell.name: s.mean_ap if s else None for cell, s in found.items()},
+    }
+    return figures.variants_figure(panels, title)

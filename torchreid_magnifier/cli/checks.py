@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -95,10 +96,7 @@ def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 def _check_model(cfg: CfgNode) -> None:
     try:
-        with torch.device("meta"):  # shapes only: no memory, no weights
-            model = torchreid_models.build_model(
-                cfg.model.name, num_classes=1, loss=cfg.loss.name, pretrained=False
-            )
+        model = _structure(cfg.model.name, cfg.loss.name)
     except ValueError as error:  # a loss that this variant does not have
         raise CommandError(f"model.name {cfg.model.name}: {error}") from error
     if cfg.loss.name == "triplet" and not cfg.loss.triplet.weight_x and cfg.train.fixbase_epoch:
@@ -125,6 +123,13 @@ def _check_model(cfg: CfgNode) -> None:
             f"{cfg.model.name} trains with part labels, but data.sources has {unmasked[0]!r}: "
             f"take '{unmasked[0]}_masks'"
         )
+
+
+@cache  # a grid of runs has the same few models
+def _structure(name: str, loss: str) -> nn.Module:
+    """A model without memory and weights, its shapes only."""
+    with torch.device("meta"):
+        return torchreid_models.build_model(name, num_classes=1, loss=loss, pretrained=False)
 
 
 def _check_optimizer(cfg: CfgNode) -> None:

@@ -177,9 +177,10 @@ class Stage(NamedTuple):
         """What the last test found on each target, once the stage is finished and tested."""
         if self.start is None or not self.finished:
             return None
-        results = saved.results(self.cfg.data.save_dir)
-        tested = [name for name, r in results.items() if r.epoch == self.start.epoch]
-        return results if set(self.cfg.data.targets) <= set(tested) else None
+        found = saved.results(self.cfg.data.save_dir)
+        tested = {name: r for name, r in found.items() if r.epoch == self.start.epoch}
+        targets = self.cfg.data.targets
+        return {t: tested[t] for t in targets} if set(targets) <= set(tested) else None
 
     @property
     def final_weights(self) -> str:
