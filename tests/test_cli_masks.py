@@ -18,7 +18,7 @@ from torchreid_magnifier import registry
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.data.masks import find_mask, read_mask
 from torchreid_magnifier.data.synthetic import Settings, generate
-from torchreid_magnifier.parsing import make
+from torchreid_magnifier.parsing import label_folder
 from torchreid_magnifier.parsing.images import dataset_images
 from torchreid_magnifier.parts import PARTS
 
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_leaves_no_half_file(people, monkeypatch)
         done.append(target)
         replace(source, target)
 
-    monkeypatch.setattr(make.os, "replace", killed)
+    monkeypatch.setattr(label_folder.os, "replace", killed)
     assert run_make(people, "--workers", "1", "--batch-size", "4") == 130
     monkeypatch.undo()
     partial = labels_of(people)

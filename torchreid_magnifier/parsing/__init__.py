@@ -2,8 +2,9 @@
 
 :mod:`.poses` is what a pose is, :mod:`.drawing` draws its label map, :mod:`.keypoints` and
 :mod:`.keypointrcnn` are the parsers (they find the poses of images), :mod:`.person_mask` cuts a
-drawing to the person's outline, :mod:`.images` knows which images and where their labels go, and
-:mod:`.make` and :mod:`.survey` are the work and the report of ``torchreid-magnifier masks``.
+drawing to the person's outline, :mod:`.images` knows which images and where their labels go,
+:mod:`.label_folder` writes them there, and :mod:`.make` and :mod:`.survey` are the work and the
+report of ``torchreid-magnifier masks``.
 """
 
 
