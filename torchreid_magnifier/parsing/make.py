@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +18,7 @@ from .images import Images
 from .label_folder import LabelFolder
 from .person_mask import PersonMask
 from .poses import Pose, central_pose
-
-_AHEAD = 2  # batches that are read while one is parsed
+from .workers import Workers
 
 
 class Parser(Protocol):
@@ -36,18 +36,20 @@ def make_masks(
     person_mask: bool = False,
     batch_size: int = 16,
     workers: int = 2,
+    processes: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
     """Writes the label map of every image that has none.
 
-    Each file is complete or not there. One process at a time writes into a folder.
+    Each file is complete or not there. One run at a time writes into a folder.
 
     Args:
         make_parser: called only if there is anything to do.
         record: parser, version and settings, kept in the labels' folder as ``masks.json``.
         person_mask: cut the drawings to the outline that Mask R-CNN finds.
         batch_size: images parsed at once.
-        workers: threads that read, draw and write.
+        workers: how many batches are worked on at once.
+        processes: each in a process of its own, to which ``make_parser`` is pickled.
         overwrite: make all labels anew.
 
     Returns:
@@ -59,58 +61,64 @@ def make_masks(
         OSError: the folder cannot be written.
     """
     with LabelFolder(images, record, overwrite) as folder:
-        return _make(images, folder, make_parser, person_mask, batch_size, workers)
+        todo = set(folder.todo)
+        if not todo:
+            return []
+        # What a network says of an image depends, by a hair, on the others in its batch. So a run
+        # that goes on has the batches of one that was never killed.
+        starts = range(0, len(images.paths), batch_size)
+        batches = [images.paths[start : start + batch_size] for start in starts]
+        batches = [batch for batch in batches if not todo.isdisjoint(batch)]
+        faults: list[str] = []
+        make_labeller = partial(_Labeller, make_parser, person_mask)
+        done = len(images.paths) - len(todo)
+        with (
+            Workers(make_labeller, workers, processes) as labellers,
+            tqdm(total=len(images.paths), initial=done, unit="image") as bar,
+        ):
+            folder.start()
+            for answers in labellers.map(batches):
+                for path, labels in answers.items():
+                    if path not in todo:
+                        continue
+                    if isinstance(labels, str):
+                        faults.append(f"{path}: {labels}")
+                    else:
+                        folder.write(path, labels)
+                    bar.update()
+        return faults
 
 
-def _make(
-    images: Images,
-    folder: LabelFolder,
-    make_parser: Callable[[], Parser],
-    person_mask: bool,
-    batch_size: int,
-    workers: int,
-) -> list[str]:
-    todo = folder.todo
-    if not todo:
-        return []
-    parser = make_parser()
-    cut = PersonMask() if person_mask else None
-    folder.start()
-    faults: list[str] = []
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(images.paths), initial=len(images.paths) - len(todo), unit="image") as bar,
-    ):
-        for batch in _batches(todo, batch_size, pool):
-            read = [(path, image) for path, image in batch if isinstance(image, np.ndarray)]
-            faults += [f"{path}: {error}" for path, error in batch if isinstance(error, Exception)]
-            if read:
-                paths, pixels = zip(*read, strict=True)
-                labels = list(pool.map(_draw, parser(paths, pixels), pixels))
-                list(pool.map(folder.write, paths, cut(pixels, labels) if cut else labels))
-            bar.update(len(batch))
-    return faults
+class _Labeller:
+    """Reads, parses, draws and cuts batches of images."""
+
+    def __init__(self, make_parser: Callable[[], Parser], person_mask: bool) -> None:
+        self._parse = make_parser()
+        self._cut = PersonMask() if person_mask else None
+        self._one_batch = Lock()  # threads that share a network, and the memory for one batch
+
+    def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | str]:
+        """Path -> the labels, or why the image cannot be read."""
+        answers = {path: _read(path) for path in paths}
+        images = {path: image for path, image in answers.items() if isinstance(image, np.ndarray)}
+        if images:
+            pixels = list(images.values())
+            with self._one_batch:
+                poses = self._parse(list(images), pixels)
+            labels = list(map(_draw, poses, pixels))
+            if self._cut:
+                with self._one_batch:
+                    labels = self._cut(pixels, labels)
+            answers.update(zip(images, labels, strict=True))
+        return answers
 
 
-def _batches(
-    paths: Sequence[str], size: int, pool: ThreadPoolExecutor
-) -> Iterator[list[tuple[str, np.ndarray | Exception]]]:
-    """Batches of (path, image or why it cannot be read), read some batches ahead."""
-    chunks = [paths[start : start + size] for start in range(0, len(paths), size)]
-    reading: list[list[Future]] = []
-    for number, chunk in enumerate(chunks):
-        for ahead in chunks[number + len(reading) : number + 1 + _AHEAD]:
-            reading.append([pool.submit(_read, path) for path in ahead])
-        futures = reading.pop(0)
-        yield [(path, future.result()) for path, future in zip(chunk, futures, strict=True)]
-
-
-def _read(path: str) -> np.ndarray | Exception:
+def _read(path: str) -> np.ndarray | str:
     try:
         with Image.open(path) as image:
             return np.array(image.convert("RGB"))
     except UNREADABLE as error:
-        return error
+        return str(error)
 
 
 def _draw(poses: Sequence[Pose], image: np.ndarray) -> np.ndarray:
