@@ -151,7 +151,7 @@ def test_colours_sizes_and_damage(tmp_path, capsys):
     (tmp_path / "keypoints.json").write_text(json.dumps(nobody))
     assert run_make(tmp_path) == 1
     err = capsys.readouterr().err
-    assert f"cannot be read, has no labels: {images}/short.jpg: " in err
+    assert f"has no labels: {images}/short.jpg: " in err
     shapes = {p.name: read_mask(p).shape for p in tmp_path.rglob("images_ps_label/*.png")}
     assert shapes == {"grey.png": (70, 30), "cmyk.png": (90, 40)}
 

@@ -94,19 +94,33 @@ def find_mask(image_path: str, root: str | os.PathLike | None = None) -> str | N
     return _first_mask(name, _mask_folders(folder, root))
 
 
-def _decode(path: str) -> np.ndarray:
-    """The raw array in a mask file. Raises MaskError if there is no single-channel array in it."""
+def read_array(path: str, colour_channel: int | None = None) -> np.ndarray:
+    """The values in a label file, as they are.
+
+    Args:
+        path: single-channel image (of a palette, the indices) or ``.npy``, never unpickled.
+        colour_channel: of images in colour, the channel (of R, G, B) that is read.
+
+    Returns:
+        Array of shape (H, W) of numbers or truth values.
+
+    Raises:
+        MaskError: there is no such array in the file.
+    """
     try:
         if path.endswith(".npy"):
             array = np.load(path, allow_pickle=False)
         else:
             with Image.open(path) as image:
-                if image.mode not in _SINGLE_CHANNEL:
+                if image.mode == "RGB" and colour_channel is not None:
+                    array = np.asarray(image)[..., colour_channel]
+                elif image.mode in _SINGLE_CHANNEL:
+                    array = np.asarray(image)
+                else:
                     raise MaskError(
                         f"{path}: expected one channel of part labels, found an image of mode "
                         f"{image.mode!r}"
                     )
-                array = np.asarray(image)
     except UNREADABLE as error:
         raise MaskError(f"{path}: cannot be read ({error})") from error
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "buif":
@@ -143,7 +157,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         MaskError: the file cannot be read, is not single-channel or holds other values.
     """
     path = os.fspath(path)
-    labels = _decode(path)
+    labels = read_array(path)
     if fault := _label_fault(labels):
         raise MaskError(f"{path}: expected the integer labels 0 to {NUM_PARTS - 1}, {fault}")
     return labels.astype(np.uint8, copy=False)
@@ -161,7 +175,7 @@ def _check_one(image_path: str, folders: list[_MaskFolder]) -> tuple[str, str]:
     if mask_path is None:
         return _MISSING, image_path
     try:
-        labels = _decode(mask_path)
+        labels = read_array(mask_path)
     except MaskError as error:
         return _NO_MASK, str(error)
     height, width = labels.shape

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from ...parsing import ParsingError
 from .. import USAGE_ERROR
-from . import check, make
+from . import check, formats, import_labels, make
 
-ACTIONS = {"make": make, "check": check}
+ACTIONS = {"make": make, "import": import_labels, "formats": formats, "check": check}
 
 
 def main(argv: Sequence[str]) -> int:

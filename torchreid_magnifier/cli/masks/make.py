@@ -11,9 +11,15 @@ from typing import Any
 from ... import __version__
 from ...parsing.images import Images
 from ...parsing.keypointrcnn import MIN_SCORE, KeypointRCNN, settings
-from ...parsing.keypoints import KeypointFiles, read_names
 from ...parsing.make import Parser, make_masks
-from .options import add_image_options, add_writing_options, chosen_images, positive
+from .options import (
+    add_image_options,
+    add_keypoint_options,
+    add_writing_options,
+    chosen_images,
+    keypoint_files,
+    positive,
+)
 from .report import report
 
 HELP = "write the labels"
@@ -24,15 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``masks make``."""
     add_image_options(parser)
     parser.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
-    parser.add_argument(
-        "--keypoints", nargs="+", metavar="FILE", help="of the parser keypoints: .pkl, .json, .mat"
-    )
-    parser.add_argument(
-        "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
-    )
-    parser.add_argument(
-        "--min-score", type=float, help="leave out joints below it (default: as the source is)"
-    )
+    add_keypoint_options(parser, "of the parser keypoints")
     parser.add_argument(
         "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
     )
@@ -70,9 +68,7 @@ def _parser(
 ) -> tuple[Callable[[], Parser], dict[str, Any]]:
     """The parser, and the settings to be recorded with its masks."""
     if args.parser == "keypoints":
-        folders = read_names(args.names) if args.names else images.folders()
-        files = KeypointFiles(args.keypoints, folders, args.min_score)
-        files.check(images.paths)
+        files = keypoint_files(args, images)
         return lambda: files, files.settings
     min_score = MIN_SCORE if args.min_score is None else args.min_score
     # Loaded only if there is anything to do.

@@ -7,6 +7,7 @@ import os
 
 from ...parsing import ParsingError
 from ...parsing.images import Images, dataset_images, folder_images
+from ...parsing.keypoints import KeypointFiles, read_names
 from ...registry import dataset_names
 from ..config import closest
 
@@ -27,6 +28,29 @@ def add_image_options(parser: argparse.ArgumentParser, *, folders: bool = True) 
         action="store_true",
         help="of CUHK03, the labelled images (default: the detected ones)",
     )
+
+
+def add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:
+    """Adds ``--keypoints``, of which ``use`` says what they are for, and what belongs to it."""
+    parser.add_argument("--keypoints", nargs="+", metavar="FILE", help=f"{use}: .pkl, .json, .mat")
+    parser.add_argument(
+        "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
+    )
+    parser.add_argument(
+        "--min-score", type=float, help="leave out joints below it (default: as the source is)"
+    )
+
+
+def keypoint_files(args: argparse.Namespace, images: Images) -> KeypointFiles:
+    """The files of ``--keypoints``, which have every image.
+
+    Raises:
+        ParsingError: a file that cannot be read, or an image without an entry.
+    """
+    folders = read_names(args.names) if args.names else images.folders()
+    files = KeypointFiles(args.keypoints, folders, args.min_score)
+    files.check(images.paths)
+    return files
 
 
 def add_writing_options(parser: argparse.ArgumentParser) -> None:

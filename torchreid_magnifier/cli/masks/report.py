@@ -17,7 +17,7 @@ def report(images: Images, faults: Sequence[str]) -> int:
     print(f"labels in {images.labels_root}")
     print(survey_masks(images.paths, images.top))
     for fault in faults[:_LISTED]:
-        print(f"cannot be read, has no labels: {fault}", file=sys.stderr)
+        print(f"has no labels: {fault}", file=sys.stderr)
     if len(faults) > _LISTED:
         print(f"... and {len(faults) - _LISTED} more images", file=sys.stderr)
     return FAILED if faults else 0

@@ -1,0 +1,231 @@
+"""Label files of other parsers, by the tables of :mod:`.label_tables`, as this package's labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..data.masks import UNREADABLE, MaskError, read_array
+from ..parts import FOREGROUND, NUM_PARTS
+from . import ParsingError
+from .drawing import draw_parts
+from .images import Images
+from .keypoints import KeypointFiles
+from .label_folder import LabelFolder
+from .label_tables import FORMATS, Format
+from .poses import central_pose
+
+# Below it, no field is sure of a part: background. BPBReID's own threshold.
+MIN_CONFIDENCE = 0.5
+_BATCH = 64  # images between two looks at whether the run was interrupted
+
+
+class LabelFiles:
+    """The label files of a parser in a folder that repeats the folders of the images.
+
+    Args:
+        name: of the format, a key of ``FORMATS``.
+        folder: where the files lie.
+        images: the images that they belong to.
+        keypoints: poses of the images, to split classes that may be several parts.
+
+    Raises:
+        ParsingError: there is no such folder, no label file of any image in it, or the labels would
+            be written over it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: str | os.PathLike,
+        images: Images,
+        keypoints: KeypointFiles | None = None,
+    ) -> None:
+        self._name, self._format = name, FORMATS[name]
+        self._folder, self._root = Path(folder), images.root
+        self._keypoints = keypoints
+        if not self._folder.is_dir():
+            raise ParsingError(f"there is no folder {folder}")
+        if self._folder.resolve() == Path(images.labels_root).resolve():
+            raise ParsingError(
+                f"{folder} is where the labels are written: move the files of {name} elsewhere"
+            )
+        if not any(self._find(path) for path in images.paths):
+            first = "\n  ".join(map(str, self._candidates(images.paths[0])))
+            raise ParsingError(
+                f"no image has a label file of {name} in {folder}: expected, of the first of "
+                f"{len(images.paths)} images,\n  {first}"
+            )
+
+    def _candidates(self, path: str) -> Iterator[Path]:
+        image = Path(os.path.relpath(path, self._root))
+        for file in self._format.files:
+            yield self._folder / image.parent / file.format(name=image.name, stem=image.stem)
+
+    def _find(self, path: str) -> Path | None:
+        return next((file for file in self._candidates(path) if file.is_file()), None)
+
+    def read(self, path: str) -> np.ndarray:
+        """The labels of the image at ``path``, uint8 (H, W) with values 0 to 7.
+
+        Raises:
+            MaskError: the image or its label file cannot be read or do not fit.
+            ParsingError: the labels are not those of the format.
+        """
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except UNREADABLE as error:
+            raise MaskError(f"{path}: the image cannot be read ({error})") from error
+        file = self._find(path)
+        if file is None:
+            tried = ", ".join(map(str, self._candidates(path)))
+            raise MaskError(f"{path}: there is no {tried}")
+        if self._format.fields:
+            return _labels_of_fields(_read_fields(file, self._format), self._format, height, width)
+        classes = self._read_classes(file)
+        if classes.shape != (height, width):
+            raise MaskError(
+                f"{file}: expected {width}x{height}, the size of {path}, found "
+                f"{classes.shape[1]}x{classes.shape[0]}"
+            )
+        labels = np.array([entry.parts[0] for entry in self._format.classes], np.uint8)[classes]
+        if self._keypoints is not None:
+            pose = central_pose(self._keypoints([path], [])[0], height, width)
+            if pose is not None:
+                split_classes(labels, classes, draw_parts(pose, height, width), self._format)
+        return labels
+
+    def _read_classes(self, file: Path) -> np.ndarray:
+        """The file's values, integers of the format's table."""
+        values = read_array(str(file), self._format.colour_channel)
+        count = len(self._format.classes)
+        if values.dtype.kind == "b":
+            raise ParsingError(
+                f"{file}: expected labels 0 to {count - 1}, found only true and false"
+            )
+        broken = (values < 0) | (values >= count) | (values != np.floor(values))
+        if broken.any():
+            raise ParsingError(
+                f"{file}: expected the labels 0 to {count - 1} of {self._name}, found "
+                f"{values[broken][0]:g}: is it of another format? "
+                "(torchreid-magnifier masks formats prints all)"
+            )
+        return values.astype(np.intp)
+
+
+def split_classes(
+    labels: np.ndarray, classes: np.ndarray, drawn: np.ndarray, described: Format
+) -> None:
+    """Gives each pixel of a class that may be several parts the one that is drawn nearest to it.
+
+    Args:
+        labels: uint8 (H, W), 0 to 7; changed in place.
+        classes: integers (H, W), values of the format's table.
+        drawn: uint8 (H, W), the parts drawn from keypoints; a class none of whose parts is drawn
+            keeps its label.
+        described: the format.
+    """
+    distances: dict[int, np.ndarray] = {}
+    for value in np.unique(classes):
+        parts = [part for part in described.classes[value].parts if (drawn == part).any()]
+        if len(described.classes[value].parts) == 1 or not parts:
+            continue
+        for part in parts:
+            if part not in distances:
+                away = (drawn != part).astype(np.uint8)
+                distances[part] = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        inside = classes == value
+        nearest = np.argmin([distances[part][inside] for part in parts], axis=0)
+        labels[inside] = np.array(parts, np.uint8)[nearest]
+
+
+def _read_fields(file: Path, described: Format) -> np.ndarray:
+    """Confidence fields, float32 (channels, h, w)."""
+    try:
+        fields = np.load(file, allow_pickle=False)
+    except UNREADABLE as error:
+        raise MaskError(f"{file}: cannot be read ({error})") from error
+    count = len(described.classes)
+    if fields.ndim != 3 or len(fields) != count or not fields.size or fields.dtype.kind != "f":
+        raise ParsingError(
+            f"{file}: expected {count} confidence fields (channels, height, width), found shape "
+            f"{fields.shape} of {fields.dtype}"
+        )
+    return np.nan_to_num(fields.astype(np.float32))
+
+
+def _labels_of_fields(fields: np.ndarray, described: Format, height: int, width: int) -> np.ndarray:
+    """The part with the highest field at each pixel, background where none is high.
+
+    OpenPifPaf's first and last cells lie on the centres of the image's first and last pixels.
+    """
+    large = F.interpolate(
+        torch.from_numpy(fields)[None], (height, width), mode="bilinear", align_corners=True
+    )[0].numpy()
+    parts = np.array([entry.parts[0] for entry in described.classes])
+    grouped = np.full((NUM_PARTS, height, width), MIN_CONFIDENCE, np.float32)
+    for part in FOREGROUND:
+        grouped[part] = large[parts == part].max(axis=0)
+    return grouped.argmax(axis=0).astype(np.uint8)  # of equals the first: background
+
+
+def import_masks(
+    images: Images,
+    source: LabelFiles,
+    record: dict[str, Any],
+    *,
+    workers: int = 2,
+    overwrite: bool = False,
+) -> list[str]:
+    """Writes the label map of every image that has none, from another parser's files.
+
+    Args:
+        record: kept in the labels' folder as ``masks.json``.
+        workers: threads that read, convert and write.
+        overwrite: write all labels anew.
+
+    Returns:
+        A line for each image without labels: its file is missing, unreadable or of another size.
+
+    Raises:
+        ParsingError: another run writes there, the labels there were made otherwise, or a file is
+            not of the source's format.
+        OSError: the folder cannot be written.
+    """
+    with LabelFolder(images, record, overwrite) as folder:
+
+        def convert(path: str) -> str | None:
+            try:
+                labels = source.read(path)
+            except MaskError as error:
+                return str(error)
+            folder.write(path, labels)
+            return None
+
+        todo, total = folder.todo, len(images.paths)
+        if todo:
+            folder.start()
+        faults: list[str] = []
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(total=total, initial=total - len(todo), unit="image") as bar,
+        ):
+            for batch in _batches(todo):
+                faults += [fault for fault in pool.map(convert, batch) if fault]
+                bar.update(len(batch))
+        return faults
+
+
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))
