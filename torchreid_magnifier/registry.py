@@ -16,6 +16,8 @@ import torchreid
 
 from .checkpoints import allow_numpy_scalars, load_weights, require_resumable, unwrap
 from .data.datasets import with_masks
+from .data.image_datasets import IMAGE_DATASETS
+from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models.magnifiernet import MODELS, MagnifierNet
@@ -75,6 +77,13 @@ def _register_datasets() -> None:
     registered = _image_datasets()
     registered.setdefault("synthetic_pedestrians", SyntheticPedestrians)
     registered.setdefault("synthetic_pedestrians_occluded", SyntheticPedestriansOccluded)
+    for name, cls in IMAGE_DATASETS.items():
+        registered.setdefault(name, cls)
+    for name, folder in own_folders().items():
+        if registered.setdefault(name, folder) is not folder:
+            raise ValueError(
+                f"{OWN_FOLDERS}: there is a dataset {name!r} already; rename the folder"
+            )
     for name, dataset in list(registered.items()):
         masked = name + MASKS_SUFFIX
         if not name.endswith(MASKS_SUFFIX) and masked not in registered:

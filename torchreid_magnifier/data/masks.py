@@ -6,6 +6,7 @@ Two layouts are read. Both keep one label map per image, of the image's size, wi
 * EANet's ``_ps_label`` (Huang et al., 2018): a folder named like the image root with ``_ps_label``
   added, the same path below it, single-channel ``.png``. Which ancestor of an image is the "image
   root" differs between datasets, so each one up to the data root is tried, the nearest first.
+  EANet's labels of CUHK03-NP were made on JPEG copies and lie in ``cuhk03-np-jpg_ps_label``.
 * MagnifierNet's released code (``data/datasets/mt_dataset_loader.py``): a folder ``segmentation``
   beside ``bounding_box_train``, the same path below it, the image's full name and ``.npy``.
 """
@@ -25,6 +26,10 @@ from ..parts import NUM_PARTS
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 LABELS_SUFFIX = "_ps_label"  # EANet's: what a folder of labels has beyond the images' name
+
+# An image root whose labels EANet named after a copy of it (package/data/datasets/
+# cuhk03_np_detected_jpg.py); the names of the files are the same.
+_COPIES = {"cuhk03-np": "cuhk03-np-jpg"}
 
 _LISTED = 5  # paths a message shows for each kind of fault
 _BATCH = 64  # images a thread takes at once: a future for each image would cost more than the check
@@ -62,6 +67,9 @@ def _mask_folders(image_folder: str, root: str | os.PathLike | None) -> Iterator
     for ancestor in ancestors:
         labels = ancestor.with_name(ancestor.name + LABELS_SUFFIX)
         yield str(labels / folder.relative_to(ancestor)), _eanet_name
+        if copy := _COPIES.get(ancestor.name):
+            labels = ancestor.with_name(copy + LABELS_SUFFIX)
+            yield str(labels / folder.relative_to(ancestor)), _eanet_name
     for ancestor in ancestors:
         if ancestor.name.startswith("bounding"):
             segmentation = ancestor.with_name("segmentation")

@@ -1,0 +1,166 @@
+"""What the image datasets share: the search for files, its errors, and sets for testing only."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torchreid import data as torchreid_data
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+_LISTED = 5  # faults that a message shows
+
+
+class DatasetError(RuntimeError):
+    """A dataset that cannot be used as it lies; a RuntimeError, as torchreid's own are."""
+
+
+class Sample(NamedTuple):
+    """An image.
+
+    Attributes:
+        path: absolute path.
+        pid: identity, as the files name it.
+        camid: camera, as the files name it.
+        place: where this was read, for messages: the path, or a line of a table.
+    """
+
+    path: str
+    pid: int
+    camid: int
+    place: str
+
+
+class Splits(NamedTuple):
+    """The images of a dataset; ``train`` may be empty."""
+
+    train: list[Sample]
+    query: list[Sample]
+    gallery: list[Sample]
+
+
+class CheckedImageDataset(torchreid_data.ImageDataset):
+    """Base class: a dataset whose subclass says by :meth:`read` which images there are.
+
+    Torchreid asks every dataset for images to train on (``Dataset.__init__`` looks at
+    ``train[0]``). A set that is for testing only has none here, and works as a target.
+
+    Args:
+        root: data root, which holds ``dataset_dir``.
+        mode: ``train``, ``query`` or ``gallery``.
+        **kwargs: as for every torchreid dataset.
+
+    Raises:
+        DatasetError: folders or images are missing or misnamed, or a set that is for testing only
+            is to be trained on.
+    """
+
+    dataset_dir = ""
+    example: Sequence[str] = ()  # the path of one image of each kind below dataset_dir
+    origin = ""  # where the data comes from: the end of the message for a missing folder
+
+    def __init__(self, root: str = "", *, mode: str = "train", **kwargs: Any) -> None:
+        self.root = os.path.abspath(os.path.expanduser(root))
+        self.dataset_dir = os.path.join(self.root, self.dataset_dir)
+        splits = self.read()
+        for name in ("query", "gallery"):
+            if not getattr(splits, name):
+                raise DatasetError(self._message(f"{self.dataset_dir} has no {name} images"))
+        train, query, gallery = _numbered(splits)
+        if train:
+            super().__init__(train, query, gallery, mode=mode, **kwargs)
+            return
+        if mode == "train":
+            raise DatasetError(
+                f"{self.dataset_dir} has no images to train on, only to test with: make it a "
+                "target (-t, data.targets), and another dataset the source (-s, data.sources)"
+            )
+        # Torchreid looks at train[0]: the queries stand there until it has.
+        verbose = kwargs.get("verbose", True)
+        kwargs |= {"verbose": False, "combineall": False}
+        super().__init__(query, query, gallery, mode=mode, **kwargs)
+        self.train: list[tuple[str, int, int, int]] = []
+        self.num_train_pids = self.num_train_cams = self.num_datasets = 0
+        if verbose:
+            self.show_summary()
+
+    def read(self) -> Splits:
+        """Finds the images below ``self.dataset_dir``; pids and camids are those of the files."""
+        raise NotImplementedError
+
+    def require(self, *folders: str) -> None:
+        """Raises DatasetError unless all these folders are in ``self.dataset_dir``."""
+        paths = [os.path.join(self.dataset_dir, folder) for folder in folders]
+        if missing := [path for path in paths if not os.path.isdir(path)]:
+            raise DatasetError(self._message(f"there is no folder {', '.join(missing)}"))
+
+    def images(self, folder: str, name: str, camid: int | None = None) -> list[Sample]:
+        """The images in a folder and below it, sorted by path.
+
+        Args:
+            folder: below ``self.dataset_dir``.
+            name: regular expression of a whole file name without its ending, with the group
+                ``pid`` and, if they have a camera, ``camid``.
+            camid: their camera, if their names do not tell it.
+
+        Raises:
+            DatasetError: a name that does not match.
+        """
+        samples, faults = [], []
+        for path in _image_files(os.path.join(self.dataset_dir, folder)):
+            match = re.fullmatch(name, os.path.splitext(os.path.basename(path))[0])
+            if match is None:
+                faults.append(path)
+                continue
+            camera = int(match["camid"]) if camid is None else camid
+            samples.append(Sample(path, int(match["pid"]), camera, path))
+        if faults:
+            raise DatasetError(self._message(listed("names that tell no identity", faults)))
+        return samples
+
+    def _message(self, fault: str) -> str:
+        lines = [fault]
+        if self.example:
+            lines.append(f"expected images named like these below {self.dataset_dir}:")
+            lines += [f"  {path}" for path in self.example]
+        if self.origin:
+            lines.append(self.origin)
+        return "\n".join(lines)
+
+
+def listed(what: str, faults: Sequence[str]) -> str:
+    """A message for several faults of a kind, the first of them shown."""
+    lines = [f"{what}: {len(faults)}", *(f"  {fault}" for fault in faults[:_LISTED])]
+    if len(faults) > _LISTED:
+        lines.append(f"  ... and {len(faults) - _LISTED} more")
+    return "\n".join(lines)
+
+
+def _image_files(folder: str) -> list[str]:
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        # Hidden: copies that some systems leave beside each file.
+        if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
+    )
+
+
+def _numbered(splits: Splits) -> list[list[tuple[str, int, int]]]:
+    """Torchreid's samples: cameras, and identities to train on, are numbered from 0."""
+    cameras = _ranks(sample.camid for split in splits for sample in split)
+    labels = _ranks(sample.pid for sample in splits.train)
+    return [
+        [
+            (s.path, labels[s.pid] if split is splits.train else s.pid, cameras[s.camid])
+            for s in split
+        ]
+        for split in splits
+    ]
+
+
+def _ranks(numbers: Any) -> dict[int, int]:
+    return {number: rank for rank, number in enumerate(sorted(set(numbers)))}
