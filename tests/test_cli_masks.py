@@ -185,7 +185,8 @@ def test_folders_without_images(tmp_path, capsys):
     (tmp_path / "readme.txt").touch()
     message = error_of(capsys, "make", "--images", str(tmp_path))
     assert message == (
-        f"{tmp_path}: expected images (.jpg, .jpeg, .png, .bmp) in it or below, found none"
+        f"{tmp_path}: expected images (.jpg, .jpeg, .png, .bmp, .tif, .tiff) in it or below, "
+        "found none"
     )
 
 

@@ -18,6 +18,8 @@ from torchreid_magnifier import registry
 from torchreid_magnifier.data.image_datasets.base import DatasetError
 from torchreid_magnifier.data.image_datasets.image_folder import OWN_FOLDERS, TABLE
 from torchreid_magnifier.data.masks import MaskError
+from torchreid_magnifier.parsing import ParsingError
+from torchreid_magnifier.parsing.images import dataset_images
 
 DATASETS = torchreid_data.register_image_dataset.__globals__["__image_datasets"]
 WIDTH, HEIGHT = 8, 16
@@ -494,3 +496,15 @@ def test_training_and_testing_on_ones_own_images(tmp_path):
     engine.run(save_dir=str(tmp_path / "log"), max_epoch=1, ranks=[1])
     assert (tmp_path / "log/model/model.pth.tar-1").is_file()
     assert model.loss_log.history[0]["loss_mask"] > 0
+
+
+def test_labels_of_a_set_for_testing_only_are_made_when_they_are_asked_for(tmp_path):
+    make(tmp_path, REID)
+    with pytest.raises(ParsingError, match="^occluded_reid has no images to train on, .*--all"):
+        dataset_images("occluded_reid", str(tmp_path))
+    images = dataset_images("occluded_reid_masks", str(tmp_path), everything=True)
+    assert images.paths == [str(tmp_path / path) for path, *_ in REID]
+    label(tmp_path, REID, "Occluded_REID_ps_label", "query")
+    assert [Path(images.label_path(path)).is_file() for path in images.paths] == [
+        split == "query" for _, split, *_ in REID
+    ]

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from torchreid import data as torchreid_data
 
+from ..data.image_datasets.base import IMAGE_ENDINGS
 from ..data.masks import LABELS_SUFFIX
 from . import ParsingError
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ def dataset_images(
         cuhk03_labeled: of CUHK03, the images with boxes drawn by hand instead of the detected ones.
 
     Raises:
-        ParsingError: the dataset cannot be read from ``root``.
+        ParsingError: the dataset cannot be read from ``root``, or has none of these images.
     """
     try:
         dataset = torchreid_data.datasets.init_image_dataset(
             name.removesuffix("_masks"),
             root=root,
-            mode="train",
+            mode="query",  # all lists are read in any mode; some sets have nothing to train on
             verbose=False,
             cuhk03_labeled=cuhk03_labeled,
         )
@@ -73,6 +72,11 @@ def dataset_images(
         return list(dict.fromkeys(os.path.abspath(sample[0]) for sample in samples))
 
     train = absolute(dataset.train)
+    if not (train or everything):
+        raise ParsingError(
+            f"{name} has no images to train on, only to test with, which needs no labels; "
+            "--all takes those"
+        )
     every = absolute([*dataset.train, *dataset.query, *dataset.gallery])
     # The image root does not depend on the images asked for now.
     common = os.path.commonpath([os.path.dirname(path) for path in every])
