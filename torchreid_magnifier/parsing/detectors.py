@@ -36,5 +36,9 @@ def load_detector(name: str) -> tuple[nn.Module, torch.device]:
             f"torchvision's weights of {name} could not be loaded ({type(error).__name__}: "
             f"{error}). {advice(weights)}"
         ) from error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return model.eval().to(device), device
+    return model.eval().to(device()), device()
+
+
+def device() -> torch.device:
+    """Where networks look at images: the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from ... import __version__
+from ...parsing import keypointrcnn, vitpose
+from ...parsing.detectors import device
 from ...parsing.images import Images
-from ...parsing.keypointrcnn import MIN_SCORE, KeypointRCNN, settings
 from ...parsing.make import Parser, make_masks
 from .options import (
     add_image_options,
@@ -23,7 +24,7 @@ from .options import (
 from .report import report
 
 HELP = "write the labels"
-PARSERS = ("keypointrcnn", "keypoints")
+PARSERS = ("keypointrcnn", "vitpose", "keypoints")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser)
     parser.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
     add_keypoint_options(parser, "of the parser keypoints")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files "
+        f"(default: {vitpose.MODEL})",
+    )
     parser.add_argument(
         "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
     )
@@ -44,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("--parser keypoints and --keypoints FILE ... go together")
     if args.names and not args.keypoints:
         args.usage_error("--names goes with --keypoints")
+    if args.model and args.parser != "vitpose":
+        args.usage_error("--model goes with --parser vitpose")
+    networks = args.parser != "keypoints" or args.person_mask
     images = chosen_images(args)
     make_parser, parser_settings = _parser(args, images)
     record: dict[str, Any] = {
@@ -58,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         person_mask=args.person_mask,
         batch_size=args.batch_size,
         workers=args.workers,
+        processes=networks and device().type == "cpu",
         overwrite=args.overwrite,
     )
     return report(images, faults)
@@ -66,10 +77,17 @@ def run(args: argparse.Namespace) -> int:
 def _parser(
     args: argparse.Namespace, images: Images
 ) -> tuple[Callable[[], Parser], dict[str, Any]]:
-    """The parser, and the settings to be recorded with its masks."""
+    """The parser, made only if there is anything to do, and the settings that are recorded."""
     if args.parser == "keypoints":
         files = keypoint_files(args, images)
-        return lambda: files, files.settings
-    min_score = MIN_SCORE if args.min_score is None else args.min_score
-    # Loaded only if there is anything to do.
-    return partial(KeypointRCNN, min_score), settings(min_score)
+        return partial(_given, files), files.settings
+    if args.parser == "vitpose":
+        model = args.model or vitpose.MODEL
+        min_score = vitpose.MIN_SCORE if args.min_score is None else args.min_score
+        return partial(vitpose.VitPose, model, min_score), vitpose.settings(model, min_score)
+    min_score = keypointrcnn.MIN_SCORE if args.min_score is None else args.min_score
+    return partial(keypointrcnn.KeypointRCNN, min_score), keypointrcnn.settings(min_score)
+
+
+def _given(parser: Parser) -> Parser:  # unlike a lambda, it can be sent to another process
+    return parser
