@@ -487,7 +487,7 @@ def test_a_missing_mask_shows_before_anything_is_trained(ablate, noise_root, tmp
     next((root / "market1501").rglob("0003_c2*.png")).unlink()
     options = ["--cells", "G", "--seeds", "1", "--root", str(root)]
     assert ablate(tmp_path / "out", "table2", *options) == 2
-    assert "1 of 16 training images cannot be used with their part masks" in error_of(capsys)
+    assert "1 of 16 images cannot be used with their part masks" in error_of(capsys)
     assert not list(tmp_path.rglob("train.log*"))
 
 

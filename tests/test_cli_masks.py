@@ -259,7 +259,7 @@ def test_make_and_check_a_dataset(market, capsys):
     train = len(list((market / "bounding_box_train").iterdir()))
     out = capsys.readouterr().out
     assert f"images           {train}\nwith labels      {train}\n" in out
-    assert out.endswith("no faults\n")
+    assert out.endswith("masks with labels other than the integers 0 to 7: 0\n")
 
     assert run_market(market, "check", "--all") == 1
     assert "images without a mask: " in capsys.readouterr().err
@@ -293,7 +293,36 @@ def test_check_tells_every_fault(market, capsys):
         "masks of another size than their image (width x height): 1",
         "masks with labels other than the integers 0 to 7: 1",
     ):
-        assert f"\n{kind}\n" in err
+        assert f"\n{kind}\n" in err and f"\n{kind}\n" in out
+    assert "\nunreadable images: 0\n" in out
+    assert err.endswith(
+        "Masks are made by\n  torchreid-magnifier masks make --dataset market1501 --root "
+        f"{market.parents[1]} --overwrite\n"
+    )
+
+
+def test_check_of_a_folder_lists_images_without_a_part(people, drawn, capsys):
+    images, labels = people / "images", people / "images_ps_label"
+    for entry in drawn[1]:
+        target = people / entry.labels
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(drawn[0] / entry.labels, target)
+    expected = [
+        str(images / path.relative_to(labels).with_suffix(".jpg"))
+        for path in sorted(labels.rglob("*.png"))
+        if not (read_mask(path) == PARTS.index("foot")).any()
+    ]
+    assert 0 < len(expected) < len(drawn[1])
+    assert main(["masks", "check", "--images", str(images), "--without", "foot"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.endswith("\n".join([f"\nwithout foot: {len(expected)}", *expected]) + "\n")
+    some = next(labels.rglob("*.png"))
+    some.unlink()
+    assert main(["masks", "check", "--images", str(images)]) == 1
+    out, err = capsys.readouterr()
+    assert "\nimages without a mask: 1\n" in out and str(some) in err
+    assert err.endswith(f"torchreid-magnifier masks make --images {images}\n")
 
 
 def test_labels_that_would_hide_new_ones(market, capsys):

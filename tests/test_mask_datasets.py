@@ -162,7 +162,7 @@ def test_combineall_trains_with_the_masks_of_query_and_gallery(root):
 
     shutil.rmtree(Path(root, "tiny/images_ps_label/query"))
     TinyPeopleMasks(**{**options, "combineall": False})
-    with pytest.raises(MaskError, match=r"^16 of 48 training images cannot be used") as error:
+    with pytest.raises(MaskError, match=r"^16 of 48 images cannot be used") as error:
         TinyPeopleMasks(**options)
     assert str(error.value).endswith(f"masks make --dataset tiny_people --root {root} --all")
 
@@ -186,7 +186,7 @@ def test_faulty_masks_are_found_when_the_dataset_is_made(root):
     with pytest.raises(MaskError) as error:
         TinyPeopleMasks(root=root, transform=flip(), verbose=False)
     assert str(error.value) == (
-        "2 of 16 training images cannot be used with their part masks.\n"
+        "2 of 16 images cannot be used with their part masks.\n"
         "images without a mask: 2\n"
         f"  {root}/tiny/images/train/0_0_0.png\n"
         f"  {root}/tiny/images/train/3_1_3.png\n"

@@ -265,7 +265,7 @@ def test_one_message_tells_every_kind_of_fault(images, tmp_path):
     save(folder / "5.png", labels_0_to_7() + np.uint8(1))
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "6.png")
     assert check(images, tmp_path) == (
-        "6 of 10 training images cannot be used with their part masks.\n"
+        "6 of 10 images cannot be used with their part masks.\n"
         "unreadable images: 1\n"
         "  ROOT/set/1.jpg: cannot identify image file 'ROOT/set/1.jpg'\n"
         "images without a mask: 1\n"
@@ -291,7 +291,7 @@ def test_a_long_list_is_cut_after_five_paths(images, tmp_path):
     for i in range(9):
         (tmp_path / f"set_ps_label/{i}.png").unlink()
     assert check(images, tmp_path) == (
-        "9 of 10 training images cannot be used with their part masks.\n"
+        "9 of 10 images cannot be used with their part masks.\n"
         "images without a mask: 9\n"
         "  ROOT/set/0.jpg\n"
         "  ROOT/set/1.jpg\n"
@@ -310,7 +310,7 @@ def test_a_long_list_is_cut_after_five_paths(images, tmp_path):
 def test_making_masks_is_no_advice_for_unreadable_images(images, tmp_path):
     (tmp_path / "set/0.jpg").unlink()
     assert check(images, tmp_path) == (
-        "1 of 10 training images cannot be used with their part masks.\n"
+        "1 of 10 images cannot be used with their part masks.\n"
         "unreadable images: 1\n"
         "  ROOT/set/0.jpg: [Errno 2] No such file or directory: 'ROOT/set/0.jpg'"
     )

@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -35,12 +36,13 @@ _LISTED = 5  # paths a message shows for each kind of fault
 _BATCH = 64  # images a thread takes at once: a future for each image would cost more than the check
 _SINGLE_CHANNEL = ("1", "L", "P", "I;16", "I")
 
-# The kinds of fault, in the order of a message.
+# The kinds of fault.
 _NO_IMAGE = "unreadable images"
 _MISSING = "images without a mask"
 _NO_MASK = "unreadable masks"
 _SIZE = "masks of another size than their image (width x height)"
 _LABELS = f"masks with labels other than the integers 0 to {NUM_PARTS - 1}"
+FAULTS = (_NO_IMAGE, _MISSING, _NO_MASK, _SIZE, _LABELS)  # in the order of a message
 
 # A folder that may hold masks, and how a mask is named there after its image.
 _MaskFolder = tuple[str, Callable[[str], str]]
@@ -194,6 +196,48 @@ def _check_one(image_path: str, folders: list[_MaskFolder]) -> tuple[str, str]:
     return "", mask_path
 
 
+class MaskCheck(NamedTuple):
+    """What :func:`inspect_masks` found.
+
+    Attributes:
+        masks: image path -> mask path of those that are well, in the order of the images.
+        faults: kind of fault, one of ``FAULTS``, -> a line for each image that has it.
+    """
+
+    masks: dict[str, str]
+    faults: dict[str, list[str]]
+
+
+def inspect_masks(image_paths: Iterable[str], root: str | os.PathLike | None = None) -> MaskCheck:
+    """Finds the mask of every image and decodes both.
+
+    Args:
+        image_paths: images; a repeated path is looked at once.
+        root: data root, for the search (see :func:`mask_candidates`).
+    """
+    images = list(dict.fromkeys(image_paths))
+    # Folders are searched for masks once each, not once for each image in them.
+    folders = {
+        folder: [place for place in _mask_folders(folder, root) if os.path.isdir(place[0])]
+        for folder in dict.fromkeys(os.path.dirname(path) for path in images)
+    }
+
+    def check_batch(start: int) -> list[tuple[str, str]]:
+        batch = images[start : start + _BATCH]
+        return [_check_one(path, folders[os.path.dirname(path)]) for path in batch]
+
+    found = MaskCheck({}, {})
+    with ThreadPoolExecutor() as pool:
+        batches = pool.map(check_batch, range(0, len(images), _BATCH))
+        results = [result for batch in batches for result in batch]
+    for image, (kind, line) in zip(images, results, strict=True):
+        if kind:
+            found.faults.setdefault(kind, []).append(line)
+        else:
+            found.masks[image] = line
+    return found
+
+
 def check_masks(
     image_paths: Iterable[str],
     dataset: str = "DATASET",
@@ -215,54 +259,40 @@ def check_masks(
         MaskError: with, for each kind of fault, the number of images, the first paths, and the
             command that makes masks.
     """
-    images = list(dict.fromkeys(image_paths))
-    # Folders are searched for masks once each, not once for each image in them.
-    folders = {
-        folder: [place for place in _mask_folders(folder, root) if os.path.isdir(place[0])]
-        for folder in dict.fromkeys(os.path.dirname(path) for path in images)
-    }
-
-    def check_batch(start: int) -> list[tuple[str, str]]:
-        batch = images[start : start + _BATCH]
-        return [_check_one(path, folders[os.path.dirname(path)]) for path in batch]
-
-    with ThreadPoolExecutor() as pool:
-        batches = pool.map(check_batch, range(0, len(images), _BATCH))
-        results = [result for batch in batches for result in batch]
-
-    faults: dict[str, list[str]] = {}
-    for kind, line in results:
-        if kind:
-            faults.setdefault(kind, []).append(line)
-    if faults:
-        raise MaskError(_report(faults, len(images), dataset, root, options))
-    return {image: mask for image, (_, mask) in zip(images, results, strict=True)}
+    found = inspect_masks(image_paths, root)
+    if found.faults:
+        where = "ROOT" if root is None else os.fspath(root)
+        raise MaskError(
+            fault_report(found, ["--dataset", dataset, "--root", where, *options], root)
+        )
+    return found.masks
 
 
-def _report(
-    faults: dict[str, list[str]],
-    total: int,
-    dataset: str,
-    root: str | os.PathLike | None,
-    options: Sequence[str],
+def fault_report(
+    found: MaskCheck, options: Sequence[str], root: str | os.PathLike | None = None
 ) -> str:
-    """The message for faulty images and masks of a dataset."""
-    count = sum(map(len, faults.values()))
-    lines = [f"{count} of {total} training images cannot be used with their part masks."]
-    for kind in (_NO_IMAGE, _MISSING, _NO_MASK, _SIZE, _LABELS):
-        if found := faults.get(kind):
-            lines.append(f"{kind}: {len(found)}")
-            lines += [f"  {line}" for line in found[:_LISTED]]
-            if len(found) > _LISTED:
-                lines.append(f"  ... and {len(found) - _LISTED} more")
+    """The message for faulty images and masks.
+
+    Args:
+        options: with which ``masks make`` makes the masks of these images.
+        root: data root, as it was given for the search.
+    """
+    count = sum(map(len, found.faults.values()))
+    total = count + len(found.masks)
+    lines = [f"{count} of {total} images cannot be used with their part masks."]
+    for kind in FAULTS:
+        if faults := found.faults.get(kind):
+            lines.append(f"{kind}: {len(faults)}")
+            lines += [f"  {line}" for line in faults[:_LISTED]]
+            if len(faults) > _LISTED:
+                lines.append(f"  ... and {len(faults) - _LISTED} more")
             if kind == _MISSING:
                 lines.append("  tried for the first of them:")
-                lines += [f"    {path}" for path in mask_candidates(found[0], root)]
-    if set(faults) != {_NO_IMAGE}:
-        where = "ROOT" if root is None else shlex.quote(os.fspath(root))
+                lines += [f"    {path}" for path in mask_candidates(faults[0], root)]
+    if set(found.faults) != {_NO_IMAGE}:
         # Without it, masks that are there stay as they are.
-        replace = ["--overwrite"] if {_NO_MASK, _SIZE, _LABELS} & set(faults) else []
-        command = ["torchreid-magnifier masks make --dataset", dataset, "--root", where]
+        replace = ["--overwrite"] if {_NO_MASK, _SIZE, _LABELS} & set(found.faults) else []
+        command = ["torchreid-magnifier", "masks", "make", *options, *replace]
         lines.append("Masks are made by")
-        lines.append("  " + " ".join([*command, *options, *replace]))
+        lines.append("  " + shlex.join(command))
     return "\n".join(lines)

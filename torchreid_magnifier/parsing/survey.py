@@ -20,12 +20,19 @@ class Survey:
     Attributes:
         images: number of images.
         found: how many have a label map, readable or not.
-        pixels: (maps, 8) pixels of each label in each readable map.
+        readable: paths of the images with a readable map.
+        pixels: (readable, 8) pixels of each label in each of these maps.
     """
 
     images: int
     found: int
+    readable: list[str]
     pixels: np.ndarray
+
+    def without(self, part: int) -> list[str]:
+        """The images in whose map a part (0 to 7) does not appear."""
+        absent = self.pixels[:, part] == 0
+        return [path for path, is_absent in zip(self.readable, absent, strict=True) if is_absent]
 
     def __str__(self) -> str:
         present = self.pixels > 0
@@ -50,16 +57,17 @@ class Survey:
 def survey_masks(paths: Sequence[str], top: str | os.PathLike) -> Survey:
     """Reads the label maps of images, wherever :func:`find_mask` finds them below ``top``."""
 
-    def count(path: str) -> np.ndarray | None:
+    def count(path: str) -> tuple[bool, np.ndarray | None]:
         mask = find_mask(path, top)
         if mask is None:
-            return None
+            return False, None
         try:
-            return np.bincount(read_mask(mask).ravel(), minlength=NUM_PARTS)
+            return True, np.bincount(read_mask(mask).ravel(), minlength=NUM_PARTS)
         except MaskError:
-            return np.zeros(NUM_PARTS, np.int64)
+            return True, None
 
     with ThreadPoolExecutor() as pool:
-        counts = [found for found in pool.map(count, paths) if found is not None]
-    pixels = np.array(counts, np.int64).reshape(-1, NUM_PARTS)
-    return Survey(len(paths), len(counts), pixels[pixels.any(axis=1)])
+        counts = list(pool.map(count, paths))
+    readable = {path: one for path, (_, one) in zip(paths, counts, strict=True) if one is not None}
+    pixels = np.array(list(readable.values()), np.int64).reshape(-1, NUM_PARTS)
+    return Survey(len(paths), sum(found for found, _ in counts), list(readable), pixels)

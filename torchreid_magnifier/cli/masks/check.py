@@ -1,12 +1,13 @@
-"""Read all images and labels, say what the labels hold, and tell every fault."""
+"""Read all images and labels, say what the labels hold, and count the faults of every kind."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from ...data.masks import MaskError, check_masks
+from ...data.masks import FAULTS, fault_report, inspect_masks
 from ...parsing.survey import survey_masks
+from ...parts import FOREGROUND, PARTS
 from .. import FAILED
 from .options import add_image_options, chosen_images
 
@@ -15,19 +16,36 @@ HELP = "read all labels and tell their faults"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``masks check``."""
-    add_image_options(parser, folders=False)
+    add_image_options(parser)
+    parser.add_argument(
+        "--without",
+        choices=[PARTS[part] for part in FOREGROUND],
+        metavar="PART",
+        help="list the images in whose labels a part does not appear",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, and return the exit status: 1 if there are faults."""
     images = chosen_images(args)
-    print(survey_masks(images.paths, images.top))
-    try:
-        given = {"--cuhk03-labeled": args.cuhk03_labeled, "--all": args.all}
-        options = [option for option, chosen in given.items() if chosen]
-        check_masks(images.paths, args.dataset, images.top, options)
-    except MaskError as error:
-        print(error, file=sys.stderr)
+    survey = survey_masks(images.paths, images.top)
+    found = inspect_masks(images.paths, images.top)
+    print(f"{survey}\n")
+    for kind in FAULTS:
+        print(f"{kind}: {len(found.faults.get(kind, []))}")
+    if args.without:
+        paths = survey.without(PARTS.index(args.without))
+        print(f"\nwithout {args.without}: {len(paths)}", *paths, sep="\n")
+    if found.faults:
+        print(fault_report(found, _which(args), images.top), file=sys.stderr)
         return FAILED
-    print("no faults")
     return 0
+
+
+def _which(args: argparse.Namespace) -> list[str]:
+    """The options that mean the same images to ``masks make``."""
+    if args.images:
+        return ["--images", args.images]
+    given = {"--cuhk03-labeled": args.cuhk03_labeled, "--all": args.all}
+    chosen = [option for option, is_given in given.items() if is_given]
+    return ["--dataset", args.dataset, "--root", args.root, *chosen]

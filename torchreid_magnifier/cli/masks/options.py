@@ -12,13 +12,11 @@ from ...registry import dataset_names
 from ..config import closest
 
 
-def add_image_options(parser: argparse.ArgumentParser, *, folders: bool = True) -> None:
-    """Adds ``--dataset`` and what belongs to it, and ``--images`` if ``folders`` are allowed."""
-    what = parser.add_mutually_exclusive_group(required=folders)
-    if folders:
-        what.add_argument("--images", metavar="FOLDER", help="folder of person crops, recursively")
-    group = what if folders else parser
-    group.add_argument("--dataset", metavar="NAME", required=not folders, help="registered dataset")
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--images`` and ``--dataset`` with what belongs to it."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--images", metavar="FOLDER", help="folder of person crops, recursively")
+    what.add_argument("--dataset", metavar="NAME", help="registered dataset")
     parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
     parser.add_argument(
         "--all", action="store_true", help="query and gallery too (default: training images)"
