@@ -16,8 +16,10 @@ from torchvision.models import get_model, get_model_weights
 import torchreid_magnifier
 from torchreid_magnifier import registry
 from torchreid_magnifier.cli import main
+from torchreid_magnifier.cli.masks import show
 from torchreid_magnifier.data.masks import find_mask, read_mask
 from torchreid_magnifier.data.synthetic import Settings, generate
+from torchreid_magnifier.figures import contact_sheet
 from torchreid_magnifier.parsing import label_folder
 from torchreid_magnifier.parsing.images import dataset_images
 from torchreid_magnifier.parts import PARTS
@@ -323,6 +325,74 @@ def test_check_of_a_folder_lists_images_without_a_part(people, drawn, capsys):
     out, err = capsys.readouterr()
     assert "\nimages without a mask: 1\n" in out and str(some) in err
     assert err.endswith(f"torchreid-magnifier masks make --images {images}\n")
+
+
+def test_show_draws_what_is_there(market, tmp_path, monkeypatch, capsys):
+    keypoints = str(market.parents[2] / "market.json")
+    run_market(market, "make", "--parser", "keypoints", "--keypoints", keypoints)
+    images = sorted((market / "bounding_box_train").iterdir())
+    labels = [market.with_name(market.name + "_ps_label") / p.parent.name / p.name for p in images]
+    labels = [path.with_suffix(".png") for path in labels]
+    labels[0].unlink()
+    labels[1].write_bytes(b"no image")
+    cv2.imwrite(str(labels[2]), np.zeros((10, 20), np.uint8))
+    images[3].write_bytes(b"no image")
+    sheets = []
+
+    def draw(examples, title):
+        sheets.append((examples, title))
+        return contact_sheet(examples, title)
+
+    monkeypatch.setattr(show, "contact_sheet", draw)
+    capsys.readouterr()
+    out = tmp_path / "sheet.png"
+    assert run_market(market, "show", "--count", "1000") == 2
+    assert "--count: expected at most 600 images, found 1000" in capsys.readouterr().err
+    assert run_market(market, "show", "--count", "500", "--out", str(out)) == 0
+    count = len(images)
+    assert capsys.readouterr().out == (
+        f"{count} images, 4 without labels that can be shown: {out}\n"
+    )
+    [(examples, title)] = sheets
+    assert title.startswith(f"market1501: {count} of {count} images\n4 of these ")
+    reasons = ["no labels", "faulty\nlabels", "labels of\nanother size", "unreadable\nimage"]
+    assert [example.labels for example in examples[:4]] == reasons
+    for example, image, path in zip(examples[4:], images[4:], labels[4:], strict=True):
+        assert np.array_equal(example.image, np.asarray(Image.open(image)))
+        assert np.array_equal(example.labels, read_mask(path))
+        assert example.caption == image.name  # with its folder it would be too long
+    with Image.open(out) as sheet:
+        assert sheet.width > sheet.height / 4 and sheet.format == "PNG"
+
+
+def test_show_chooses_by_the_seed_and_writes_jpeg(people, monkeypatch):
+    chosen = []
+
+    def draw(examples, title):
+        chosen.append([example.caption for example in examples])
+        return contact_sheet(examples, title)
+
+    monkeypatch.setattr(show, "contact_sheet", draw)
+    words = ["masks", "show", "--images", str(people / "images"), "--count", "5"]
+    words += ["--out", str(people / "sheet.jpg")]
+    for seed in ("3", "3", "4"):
+        assert main([*words, "--seed", seed]) == 0
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert len(set(chosen[0])) == 5
+    with Image.open(people / "sheet.jpg") as sheet:
+        assert sheet.format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("sheet.gif", "--out: expected .png, .jpg, .jpeg, "),
+        ("no/a.png", "--out: there is no"),
+    ],
+)
+def test_show_tells_at_once_that_it_cannot_write(out, message, people, capsys):
+    arguments = ["--images", str(people / "images"), "--out", str(people / out)]
+    assert error_of(capsys, "show", *arguments).startswith(message)
 
 
 def test_labels_that_would_hide_new_ones(market, capsys):

@@ -45,6 +45,24 @@ def test_masks_figure_shows_three_pictures_an_example_and_names_the_parts():
     assert names | {"camera 1", "Title", "with more"} <= texts(figure)
 
 
+def test_contact_sheet_shows_images_beside_their_parts_and_says_which_have_none():
+    tall = np.zeros((50, 20, 3), np.uint8)
+    examples = [
+        figures.LabelledImage(PICTURE, LABELS, "first"),
+        figures.LabelledImage(tall, "no labels", "second"),
+    ]
+    figure = figures.contact_sheet(examples, "Title\nwith more")
+    one, other = figure.axes
+    assert [len(axes.images) for axes in (one, other)] == [2, 1]
+    overlay = figures.mask_overlay(PICTURE, LABELS)
+    assert np.array_equal(one.images[0].get_array(), PICTURE)
+    assert np.array_equal(one.images[1].get_array(), overlay)
+    assert one.images[1].get_extent()[0] > one.images[0].get_extent()[1]  # to the right of it
+    assert [text.get_text() for text in other.texts] == ["no labels"] and not one.texts
+    names = {part.replace("_", " ") for part in PARTS if part != "background"}
+    assert names | {"first", "second", "Title", "with more"} <= texts(figure)
+
+
 def test_rankings_figure_frames_right_and_wrong_ones():
     hits = [figures.Hit(PICTURE, right) for right in (True, False, False)]
     example = figures.RankingExample(PICTURE, {"one": hits, "other": hits[:1]}, "occluded")

@@ -45,6 +45,20 @@ class MaskExample(NamedTuple):
     caption: str = ""
 
 
+class LabelledImage(NamedTuple):
+    """An image with its part labels for a contact sheet.
+
+    Attributes:
+        image: RGB, uint8 (H, W, 3).
+        labels: 0..7, of any size (it is scaled to the image), or why there are none.
+        caption: a short text above it.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray | str
+    caption: str = ""
+
+
 class Hit(NamedTuple):
     """A gallery image in a ranking: RGB, uint8 (H, W, 3), and whether it shows the right person."""
 
@@ -143,20 +157,40 @@ def masks_figure(examples: Sequence[MaskExample], title: str, columns: int = 4) 
             axes.text(middle, height + 3, name, ha="center", va="top", fontsize=7, color="#666666")
         axes.set_title(example.caption, fontsize=8.5, color=INK, pad=4)
     _title(figure, title)
-    legend = [
-        Patch(facecolor=_hex(PALETTE[part]), label=PARTS[part].replace("_", " "))
-        for part in FOREGROUND
-    ]
-    figure.legend(
-        handles=legend,
-        loc="lower center",
-        ncol=len(legend),
-        frameon=False,
-        fontsize=9,
-        handlelength=1.0,
-        handleheight=1.0,
-        columnspacing=1.6,
+    _parts_legend(figure)
+    return figure
+
+
+def contact_sheet(examples: Sequence[LabelledImage], title: str, columns: int = 6) -> Figure:
+    """Each image beside itself with its parts in colour, and a legend of the parts."""
+    columns = min(columns, max(len(examples), 3))  # the legend needs the width of three
+    rows = -(-len(examples) // columns)
+    figure = Figure(figsize=(1.9 * columns, 1.95 * rows + 1.05), dpi=_DPI, facecolor="white")
+    tall = figure.get_figheight()
+    grid = figure.add_gridspec(
+        rows,
+        columns,
+        left=0.02,
+        right=0.98,
+        wspace=0.1,
+        hspace=0.1,
+        top=1 - 0.75 / tall,
+        bottom=(0.35 if columns > 4 else 0.5) / tall,
     )
+    for index, (image, labels, caption) in enumerate(examples):
+        axes = figure.add_subplot(grid[divmod(index, columns)])
+        height, width = image.shape[:2]
+        right = 1.06 * width
+        _blank(axes, right + width, height)
+        _place(axes, image, 0, 0)
+        if isinstance(labels, str):
+            middle = right + width / 2
+            axes.text(middle, height / 2, labels, ha="center", va="center", fontsize=7, color=WRONG)
+        else:
+            _place(axes, mask_overlay(image, labels), right, 0)
+        axes.set_title(caption, fontsize=5.5, color=INK, pad=2)
+    _title(figure, title)
+    _parts_legend(figure, columns=4 if columns < 5 else len(FOREGROUND))
     return figure
 
 
@@ -350,6 +384,23 @@ def _plain(axes: Axes, title: str, pad: float | None = None) -> None:
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#e5e5e5", lw=0.7)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _parts_legend(figure: Figure, columns: int = len(FOREGROUND)) -> None:
+    """The parts and their colours along the lower edge."""
+    figure.legend(
+        handles=[
+            Patch(facecolor=_hex(PALETTE[part]), label=PARTS[part].replace("_", " "))
+            for part in FOREGROUND
+        ],
+        loc="lower center",
+        ncol=columns,
+        frameon=False,
+        fontsize=9,
+        handlelength=1.0,
+        handleheight=1.0,
+        columnspacing=1.6,
+    )
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
     "ablate": "train and compare the variants of the paper's ablations, over several seeds",
-    "masks": "make and check the part labels that training with masks reads",
+    "masks": "make, import, check and show the part labels that training with masks reads",
     "convert": "rewrite a checkpoint of the released MagnifierNet code for this package",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }

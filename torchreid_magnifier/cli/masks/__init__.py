@@ -12,9 +12,15 @@ from collections.abc import Sequence
 
 from ...parsing import ParsingError
 from .. import USAGE_ERROR
-from . import check, formats, import_labels, make
+from . import check, formats, import_labels, make, show
 
-ACTIONS = {"make": make, "import": import_labels, "formats": formats, "check": check}
+ACTIONS = {
+    "make": make,
+    "import": import_labels,
+    "formats": formats,
+    "check": check,
+    "show": show,
+}
 
 
 def main(argv: Sequence[str]) -> int:
