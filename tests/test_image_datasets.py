@@ -213,7 +213,7 @@ def test_a_missing_folder_is_told_at_once_with_what_belongs_there(tmp_path, name
         build(name, tmp_path, **options)
     folder = tmp_path / Path(images[0][0]).parts[0]
     message = str(error.value)
-    assert message.startswith(f"there is no folder {folder}")
+    assert message.startswith(f"there is no folder {folder}\n")
     assert f"\nexpected images named like these below {folder}:\n" in message
     if name != "image_folder":
         assert "https://" in message or "http://isee" in message

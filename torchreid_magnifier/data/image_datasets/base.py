@@ -93,9 +93,10 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
 
     def require(self, *folders: str) -> None:
         """Raises DatasetError unless all these folders are in ``self.dataset_dir``."""
-        paths = [os.path.join(self.dataset_dir, folder) for folder in folders]
-        if missing := [path for path in paths if not os.path.isdir(path)]:
-            raise DatasetError(self._message(f"there is no folder {', '.join(missing)}"))
+        # The whole folder first: if it is missing, so is all that is in it.
+        for folder in (self.dataset_dir, *(os.path.join(self.dataset_dir, f) for f in folders)):
+            if not os.path.isdir(folder):
+                raise DatasetError(self._message(f"there is no folder {folder}"))
 
     def images(self, folder: str, name: str, camid: int | None = None) -> list[Sample]:
         """The images in a folder and below it, sorted by path.

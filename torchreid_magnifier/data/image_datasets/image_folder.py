@@ -41,7 +41,7 @@ class ImageFolder(CheckedImageDataset):
     )
 
     def read(self) -> Splits:
-        self.require("")
+        self.require()
         table = os.path.join(self.dataset_dir, TABLE)
         if os.path.exists(table):
             splits = read_table(table)
