@@ -138,42 +138,49 @@ def test_label_maps(name, crops, capsys):
 # The channels that are largest somewhere, and what they are: nose, left shoulder, right elbow,
 # left ankle, left ankle to left knee, right knee to right hip, left elbow to left wrist.
 CHANNELS = {0: 1, 5: 2, 8: 3, 15: 7, 17: 6, 20: 5, 27: 4}
-FIELD = (17, 9)  # OpenPifPaf's, of a 128x64 image
 
 
 @pytest.mark.parametrize(
-    "file", ["{stem}.jpg.confidence_fields.npy", "{stem}.jpg.npy", "{stem}.npy"]
+    ("file", "size", "field", "cell_of"),
+    [
+        # A cell on each eighth pixel of the image, which was padded to 129x65.
+        ("x.jpg.confidence_fields.npy", (128, 64), (17, 9), lambda y, x: (y / 8, x / 8)),
+        # Padded to 161x65, of which 0 rows and 2 columns lie before the image.
+        ("x.jpg.npy", (160, 60), (21, 9), lambda y, x: (y / 8, (x + 2) / 8)),
+        # Of another size: corners on corners.
+        ("x.npy", (90, 40), (17, 9), lambda y, x: (y * 16 / 89, x * 8 / 39)),
+    ],
 )
-def test_confidence_fields(file, tmp_path):
+def test_confidence_fields(file, size, field, cell_of, tmp_path):
     (tmp_path / "crops").mkdir()
     (tmp_path / "parsed").mkdir()
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "crops/x.jpg")
+    Image.new("RGB", size[::-1]).save(tmp_path / "crops/x.jpg")
     random = np.random.default_rng(0)
-    fields = random.uniform(0, 0.2, (36, *FIELD)).astype(np.float32)
-    fields[list(CHANNELS)] = random.uniform(0, 1, (len(CHANNELS), *FIELD))
-    np.save(tmp_path / "parsed" / file.format(stem="x"), fields)
+    fields = random.uniform(0, 0.2, (36, *field)).astype(np.float32)
+    fields[list(CHANNELS)] = random.uniform(0, 1, (len(CHANNELS), *field))
+    np.save(tmp_path / "parsed" / file, fields)
     assert run_import(tmp_path, "bpbreid") == 0
     labels = read_mask(tmp_path / "crops_ps_label/x.png")
+    assert labels.shape == size
 
-    def at(field, y, x):
-        """Bilinear, the corners of the field on those of the image."""
-        v, u = y * (FIELD[0] - 1) / (HEIGHT - 1), x * (FIELD[1] - 1) / (WIDTH - 1)
-        top, left = min(int(v), FIELD[0] - 2), min(int(u), FIELD[1] - 2)
+    def at(values, y, x):
+        v, u = cell_of(y, x)
+        top, left = min(int(v), field[0] - 2), min(int(u), field[1] - 2)
         v, u = v - top, u - left
-        upper = (1 - u) * field[top, left] + u * field[top, left + 1]
-        lower = (1 - u) * field[top + 1, left] + u * field[top + 1, left + 1]
+        upper = (1 - u) * values[top, left] + u * values[top, left + 1]
+        lower = (1 - u) * values[top + 1, left] + u * values[top + 1, left + 1]
         return (1 - v) * upper + v * lower
 
     sure = 0
-    for y in range(0, HEIGHT, 3):
-        for x in range(0, WIDTH, 3):
-            ranks = {part: at(fields[channel], y, x) for channel, part in CHANNELS.items()}
-            ranks[0] = 0.5
-            second, first = sorted(ranks.values())[-2:]
-            if first - second > 1e-4:  # not a matter of rounding
-                assert labels[y, x] == max(ranks, key=ranks.get)
-                sure += 1
-    assert sure > 900
+    pixels = [(y, x) for y in range(0, size[0], 3) for x in range(0, size[1], 3)]
+    for y, x in pixels:
+        ranks = {part: at(fields[channel], y, x) for channel, part in CHANNELS.items()}
+        ranks[0] = 0.5
+        second, first = sorted(ranks.values())[-2:]
+        if first - second > 1e-4:  # not a matter of rounding
+            assert labels[y, x] == max(ranks, key=ranks.get)
+            sure += 1
+    assert sure > 0.98 * len(pixels)
     assert set(np.unique(labels)) == {0, *FOREGROUND}
 
 

@@ -27,6 +27,7 @@ from .poses import central_pose
 
 # Below it, no field is sure of a part: background. BPBReID's own threshold.
 MIN_CONFIDENCE = 0.5
+_STRIDE, _PADDING = 8, 16  # of OpenPifPaf's fields and images, in pixels
 _BATCH = 64  # images between two looks at whether the run was interrupted
 
 
@@ -166,18 +167,30 @@ def _read_fields(file: Path, described: Format) -> np.ndarray:
 
 
 def _labels_of_fields(fields: np.ndarray, described: Format, height: int, width: int) -> np.ndarray:
-    """The part with the highest field at each pixel, background where none is high.
-
-    OpenPifPaf's first and last cells lie on the centres of the image's first and last pixels.
-    """
-    large = F.interpolate(
-        torch.from_numpy(fields)[None], (height, width), mode="bilinear", align_corners=True
-    )[0].numpy()
+    """The part with the highest field at each pixel, background where none is high."""
+    large = _enlarge(fields, height, width)
     parts = np.array([entry.parts[0] for entry in described.classes])
     grouped = np.full((NUM_PARTS, height, width), MIN_CONFIDENCE, np.float32)
     for part in FOREGROUND:
         grouped[part] = large[parts == part].max(axis=0)
     return grouped.argmax(axis=0).astype(np.uint8)  # of equals the first: background
+
+
+def _enlarge(fields: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Fields (channels, h, w) at an image's pixels, (channels, height, width), bilinearly.
+
+    OpenPifPaf pads an image on all sides to a multiple of 16 and one pixel, and has a field's cell
+    on every eighth pixel of that. Fields of another size lie with their corners on the image's.
+    """
+    padded = [_STRIDE * (cells - 1) + 1 for cells in fields.shape[1:]]
+    top, left = (whole - part for whole, part in zip(padded, (height, width), strict=True))
+    if not (0 <= top < _PADDING and 0 <= left < _PADDING):
+        padded, top, left = [height, width], 0, 0
+    large = F.interpolate(
+        torch.from_numpy(fields)[None], padded, mode="bilinear", align_corners=True
+    )[0].numpy()
+    top, left = top // 2, left // 2
+    return large[:, top : top + height, left : left + width]
 
 
 def import_masks(

@@ -9,11 +9,14 @@ Sources, where the classes' order was read:
   ``detectron/utils/vis.py`` of github.com/facebookresearch/DensePose. A hand is lower arm here.
 * Pascal-Person-Part, ATR and LIP: ``simple_extractor.py`` of
   github.com/GoGoDuck912/Self-Correction-Human-Parsing.
-* CIHP (Gong et al., 2018): LIP's classes with the torso's skin in place of jumpsuits.
+* CIHP (Gong et al., 2018): sysu-hcp.net/lip/mparsing_challenge.php; LIP's classes with the torso's
+  skin in place of jumpsuits.
 * Sapiens (Khirodkar et al., 2024): ``docs/SEG_README.md`` and ``lite/demo/vis_seg.py`` of
   github.com/facebookresearch/sapiens.
 * BPBReID (Somers et al., 2023): ``pifpaf_mask_transform.py``, ``get_labels.py`` and
   ``default_config.py`` of github.com/VlSomers/bpbreid; its own grouping of the fields differs.
+  Where the cells of a field lie: ``transforms/pad.py`` and ``predictor.py`` of
+  github.com/openpifpaf/openpifpaf.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Print the formats that ``masks import`` reads: each file name, each class and what it becomes."""
+"""Print the formats that can be imported: the files' names, each class and what it becomes."""
 
 from __future__ import annotations
 
