@@ -34,8 +34,9 @@ class LabelFolder:
         todo: paths of the images whose labels are to be written, known inside the context.
 
     Raises:
-        ParsingError: entering, if another run writes there or the labels there were made otherwise.
-        OSError: the folder cannot be written.
+        ParsingError: entering, if the folder cannot be written, another run writes there, or the
+            labels there were made otherwise.
+        OSError: a file cannot be written, such as on a full disk.
     """
 
     def __init__(self, images: Images, record: dict[str, Any], overwrite: bool) -> None:
@@ -45,12 +46,17 @@ class LabelFolder:
 
     def __enter__(self) -> LabelFolder:
         folder = Path(self._images.labels_root)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout as error:
             raise ParsingError(
                 f"another run is writing into {folder}: wait until it has ended"
+            ) from error
+        except OSError as error:
+            raise ParsingError(
+                f"labels are written into {folder}, beside the images, but that is not possible "
+                f"({error}): make it writable, or copy the images to where you may write"
             ) from error
         try:
             self.todo = self._choose()

@@ -56,9 +56,9 @@ def make_masks(
         A line for each image that could not be read; it has no labels.
 
     Raises:
-        ParsingError: another run writes there, the labels there were made with other settings, or
-            whatever keeps the parser from its work.
-        OSError: the folder cannot be written.
+        ParsingError: the folder cannot be written, another run writes there, the labels there were
+            made with other settings, or whatever keeps the parser from its work.
+        OSError: a file cannot be written, such as on a full disk.
     """
     with LabelFolder(images, record, overwrite) as folder:
         todo = set(folder.todo)

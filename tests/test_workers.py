@@ -1,0 +1,106 @@
+"""Workers: the same answers from threads and processes, and an end with nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchreid_magnifier.parsing import ParsingError
+from torchreid_magnifier.parsing.workers import Workers
+
+
+def make_work():
+    def work(batch):
+        if batch == ["die"]:
+            os._exit(9)
+        if batch == ["wait"]:
+            print(os.getpid(), flush=True)
+            time.sleep(600)
+        return [*batch, os.getpid(), torch.get_num_threads()]
+
+    return work
+
+
+BATCHES = [[str(number)] for number in range(20)]
+
+
+def test_threads_answer_in_order():
+    barrier = threading.Barrier(3, timeout=60)
+
+    def together():  # three at once, or the barrier breaks
+        return lambda batch: (barrier.wait(), batch)[1]
+
+    with Workers(together, 3, processes=False) as workers:
+        assert list(workers.map(BATCHES[:18])) == BATCHES[:18]
+
+
+def test_an_error_of_the_work_is_passed_on():
+    def fails(batch):
+        raise ParsingError("no weights")
+
+    with (
+        Workers(lambda: fails, 2, processes=False) as workers,
+        pytest.raises(ParsingError, match="no weights"),
+    ):
+        list(workers.map(BATCHES))
+
+
+def test_processes_answer_in_order_and_one_that_ends_is_told():
+    with Workers(make_work, 2, processes=True) as workers:
+        answers = list(workers.map(BATCHES))
+        assert [answer[0] for answer in answers] == [name for [name] in BATCHES]
+        assert os.getpid() not in {pid for _, pid, _ in answers}
+        assert {threads for *_, threads in answers} == {1}
+        with pytest.raises(ParsingError) as error:
+            list(workers.map([["die"]]))
+    assert str(error.value) == (
+        "one of 2 processes ended suddenly, perhaps for want of memory: the same command goes on "
+        "from here; give it fewer --workers or a smaller --batch-size"
+    )
+
+
+SCRIPT = """
+import sys
+from test_workers import Workers, make_work
+
+if __name__ == "__main__":
+    try:
+        with Workers(make_work, 2, processes=True) as workers:
+            list(workers.map([["wait"]]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals to a group of processes")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_processes_end_with_their_parent(number, status, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    parent = subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(script)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    worker = int(parent.stdout.readline())
+    if number == signal.SIGINT:
+        os.killpg(parent.pid, number)  # as a terminal does
+    else:
+        parent.kill()
+    # Both pipes close when the last process that holds them has ended.
+    out, err = parent.communicate(timeout=60)
+    assert parent.returncode == status
+    assert (out, err) == ("", "")
+    with pytest.raises(ProcessLookupError):
+        for _ in range(600):  # it is gone as soon as somebody has taken note
+            os.kill(worker, 0)
+            time.sleep(0.1)
