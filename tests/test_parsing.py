@@ -137,6 +137,16 @@ def test_joints_far_outside_the_image_do_no_harm():
     assert draw_parts(pose_from_coco(coco(points), 0.3), 128, 64).shape == (128, 64)
 
 
+@pytest.mark.parametrize(
+    ("joint", "lost"), [("wrist", {"lower_arm"}), ("ankle", {"lower_leg", "foot"})]
+)
+def test_a_limb_too_long_for_the_body_is_left_out(joint, lost):
+    points = STANDING.copy()
+    points[[NAMES.index(f"{side}_{joint}") for side in ("left", "right")]] = (63, 10), (0, 10)
+    drawn = present(draw_parts(pose_from_coco(coco(points), 0.3), 128, 64))
+    assert drawn == set(PARTS[1:]) - lost
+
+
 def test_the_arm_behind_the_trunk_is_hidden():
     points = STANDING.copy()
     points[:, 0] = 32  # seen from the side ...
