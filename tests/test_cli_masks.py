@@ -441,7 +441,7 @@ def crops(tmp_path):
 
 
 def test_detectors_end_to_end(hub, crops, monkeypatch, capsys):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
+    monkeypatch.setenv("TORCH_HOME", str(hub.parent))  # for the worker's process too
     arguments = ["--batch-size", "2", "--min-score=-1e9", "--workers", "1", "--person-mask"]
     assert main(["masks", "make", "--images", str(crops), *arguments]) == 0
     shapes = {p.name: read_mask(p).shape for p in crops.parent.glob("crops_ps_label/*.png")}

@@ -71,7 +71,7 @@ from test_workers import Workers, make_work
 
 if __name__ == "__main__":
     try:
-        with Workers(make_work, 2, processes=True) as workers:
+        with Workers(make_work, 1, processes=True) as workers:
             list(workers.map([["wait"]]))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,11 +26,11 @@ class Workers:
     """Workers that all do the same; a context manager.
 
     Threads share one piece of work. Processes, for networks on the CPU, have one each and give it
-    one thread, which is faster than one network with many threads; they end with this process.
+    one thread, so that the answers do not depend on their number; they end with this process.
 
     Args:
         make_work: makes the function that is called with each batch; picklable for processes.
-        count: of workers. A single one is never a process.
+        count: of workers.
         processes: processes instead of threads.
 
     Raises:
@@ -42,7 +42,7 @@ class Workers:
         # For processes too: what is missing is downloaded once, and an error told once.
         work = make_work()
         self._pool: Executor
-        if processes and count > 1:
+        if processes:
             self._work: Work = _work
             # A forked process would find torch's locks in whatever state they are.
             spawn = multiprocessing.get_context("spawn")
