@@ -109,7 +109,7 @@ def _transformers() -> Any:
         _ = transformers.VitPoseForPoseEstimation
     except (ImportError, AttributeError) as error:
         raise ParsingError(
-            f"the parser vitpose needs transformers 4.48 or newer ({error}). Install it by\n"
-            "  pip install 'torchreid-magnifier[parsing]'"
+            "the parser vitpose needs transformers, which is this package's extra [parsing] "
+            f"({error}). Install it by\n  pip install 'transformers>=4.48'"
         ) from error
     return transformers

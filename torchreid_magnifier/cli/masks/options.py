@@ -11,6 +11,8 @@ from ...parsing.keypoints import KeypointFiles, read_names
 from ...registry import dataset_names
 from ..config import closest
 
+_WORKERS = 8  # a process with a network takes 1 to 2 GB
+
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--images`` and ``--dataset`` with what belongs to it."""
@@ -53,7 +55,13 @@ def keypoint_files(args: argparse.Namespace, images: Images) -> KeypointFiles:
 
 def add_writing_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--workers`` and ``--overwrite``."""
-    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=min(os.cpu_count() or 1, _WORKERS),
+        metavar="N",
+        help=f"work on so many batches at once (default: one for each core, {_WORKERS} at most)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="make existing labels anew")
 
 
