@@ -91,7 +91,7 @@ def test_command(checkpoint, state_dict, tmp_path, capsys):
         assert torch.equal(model.eval()(images), other.eval()(images))
 
 
-def test_the_attribute_head_is_left_out_and_said(state_dict, tmp_path, capsys):
+def test_the_attribute_head_is_left_out_and_said(state_dict, tmp_path, capsys, recwarn):
     attributes = {
         "base.class_attr.masks.weight": torch.zeros(4, 2048, 1, 1),
         "base.class_attr.clf_gen.bias": torch.zeros(5),
@@ -101,6 +101,9 @@ def test_the_attribute_head_is_left_out_and_said(state_dict, tmp_path, capsys):
     assert main(["convert", str(path), str(tmp_path / "out.pth")]) == 0
     assert "Left out the attribute head (2 tensors, base.class_attr.*)" in capsys.readouterr().out
     build().load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True), strict=True)
+    assert not recwarn  # the command prints it among its own lines
+    with pytest.warns(UserWarning, match="Left out the attribute head"):
+        convert_official_state_dict(state_dict | attributes)
 
 
 @pytest.mark.parametrize(

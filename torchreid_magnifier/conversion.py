@@ -4,6 +4,7 @@ Source of the names: https://github.com/NIRVANALAN/magnifiernet_reid, modeling/M
 MT_Model.py with their modules.
 """
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -43,8 +44,9 @@ def convert_official_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, T
     """Renames a state dict of the released code's model for ``magnifiernet_official``.
 
     Attribute-head entries (``base.class_attr.*``, the released Market-1501 configuration) are left
-    out: this model has no attributes. Such a model was trained with regions to which its attribute
-    masks were added, so its Semantic Fusion Branch does not give the same feature without them.
+    out, with a warning: this model has no attributes. Such a model was trained with regions to
+    which its attribute masks were added, so its Semantic Fusion Branch does not give the same
+    feature without them.
 
     Args:
         state_dict: tensors by the released names, with ``module.`` of ``nn.DataParallel`` or not.
@@ -59,12 +61,10 @@ def convert_official_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, T
     """
     released = state_dict_of(state_dict)
     names = _names()
-    unknown = {
-        name for name in released.keys() - names.keys() if not name.startswith(ATTRIBUTE_HEAD)
-    }
+    attributes = {name for name in released if name.startswith(ATTRIBUTE_HEAD)}
     faults = [
         list_names(names.keys() - released.keys(), "missing"),
-        list_names(unknown, "not known"),
+        list_names(released.keys() - names.keys() - attributes, "not known"),
     ]
     if any(faults):
         raise CheckpointError(
@@ -87,6 +87,13 @@ def convert_official_state_dict(state_dict: Mapping[str, Tensor]) -> dict[str, T
             "This checkpoint has the names of the released MagnifierNet code, but "
             f"{list_names(misshapen, 'of another shape')}: only its published widths can be "
             "converted (ResNet-50, 2048 and 1024 features, 8 parts)."
+        )
+    if attributes:
+        warnings.warn(
+            f"Left out the attribute head ({len(attributes)} tensors, {ATTRIBUTE_HEAD}*), which "
+            f"{MODEL} does not have. It also shaped the regions of the Semantic Fusion Branch, so "
+            "that this branch's feature differs from the released one.",
+            stacklevel=2,
         )
     return converted
 

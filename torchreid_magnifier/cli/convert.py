@@ -2,14 +2,16 @@
 
 import argparse
 import io
+import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from ..checkpoints import CheckpointError, read_checkpoint, state_dict_of
-from ..conversion import ATTRIBUTE_HEAD, MODEL, convert_official_state_dict
+from ..conversion import MODEL, convert_official_state_dict
 from ..files import write_atomically
 from . import USAGE_ERROR
 
@@ -47,22 +49,19 @@ def convert(source: Path, target: Path) -> str:
         raise FileExistsError(f"{target} exists already: give another name for OUT")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
-    released = state_dict_of(read_checkpoint(source))
-    converted = convert_official_state_dict(released)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        converted = convert_official_state_dict(state_dict_of(read_checkpoint(source)))
     data = io.BytesIO()
     torch.save(converted, data)
     write_atomically(target, data.getvalue())
     num_classes = len(converted["classifier.global.weight"])
     lines = [f"Wrote {target}: {len(converted)} tensors, {num_classes} training identities."]
-    if dropped := [name for name in released if name.startswith(ATTRIBUTE_HEAD)]:
-        lines.append(
-            f"Left out the attribute head ({len(dropped)} tensors, {ATTRIBUTE_HEAD}*), which "
-            f"{MODEL} does not have. It also shaped the regions of the Semantic Fusion Branch, "
-            "so that this branch's feature differs from the released one."
-        )
+    lines += [str(warning.message) for warning in told]
     lines.append(
-        f"Test it: torchreid-magnifier train -s market1501 -t market1501 --root reid-data "
+        "Test it: torchreid-magnifier train -s market1501 -t market1501 --root reid-data "
         f"model.name {MODEL} model.pretrained False loss.name triplet data.height 384 "
-        f"data.width 192 test.evaluate True test.dist_metric cosine model.load_weights {target}"
+        f"data.width 192 test.evaluate True test.dist_metric cosine "
+        f"model.load_weights {shlex.quote(str(target))}"
     )
     return "\n".join(lines)
