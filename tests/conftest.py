@@ -5,6 +5,7 @@ And the data of those that train.
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 # Before the first import of torch and matplotlib.
@@ -17,6 +18,9 @@ import torch
 from PIL import Image
 
 torch.set_num_threads(1)
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children; tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
