@@ -6,6 +6,8 @@ And the data of those that train.
 import importlib.util
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Before the first import of torch and matplotlib.
@@ -26,6 +28,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_report_header() -> str:
     spec = importlib.util.find_spec("torchreid")
     return f"torchreid: {spec.origin if spec else 'not installed'}"
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch):
+    """``with interrupted_after(2):`` Ctrl-C is pressed once two files are in place."""
+
+    @contextmanager
+    def interrupted(files: int) -> Iterator[None]:
+        replace, done = os.replace, []
+
+        def press(source, target):
+            if len(done) == files:
+                raise KeyboardInterrupt  # the file is written under its temporary name only
+            done.append(target)
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", press)
+            yield
+
+    return interrupted
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from torchreid_magnifier.cli.masks import show
 from torchreid_magnifier.data.masks import find_mask, read_mask
 from torchreid_magnifier.data.synthetic import Settings, generate
 from torchreid_magnifier.figures import contact_sheet
-from torchreid_magnifier.parsing import label_folder
 from torchreid_magnifier.parsing.images import dataset_images
 from torchreid_magnifier.parts import PARTS
 
@@ -90,22 +89,13 @@ def test_existing_labels_are_kept_unless_overwritten(people):
     assert labels_of(people) == complete
 
 
-def test_an_interrupted_run_goes_on_and_leaves_no_half_file(people, monkeypatch):
+def test_an_interrupted_run_goes_on_and_leaves_no_half_file(people, interrupted_after):
     run_make(people)
     complete = labels_of(people)
     for path in (people / "images_ps_label").rglob("*.png"):
         path.unlink()
-    replace, done = os.replace, []
-
-    def killed(source, target):
-        if len(done) == 9:
-            raise KeyboardInterrupt  # the file is written under its temporary name only
-        done.append(target)
-        replace(source, target)
-
-    monkeypatch.setattr(label_folder.os, "replace", killed)
-    assert run_make(people, "--workers", "1", "--batch-size", "4") == 130
-    monkeypatch.undo()
+    with interrupted_after(9):
+        assert run_make(people, "--workers", "1", "--batch-size", "4") == 130
     partial = labels_of(people)
     assert 0 < len(partial) < len(complete)
     assert all(complete[name] == data for name, data in partial.items())

@@ -13,7 +13,6 @@ import torchreid_magnifier
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.data.masks import read_mask
 from torchreid_magnifier.data.synthetic import Settings, generate
-from torchreid_magnifier.parsing import label_folder
 from torchreid_magnifier.parsing.importing import split_classes
 from torchreid_magnifier.parsing.label_tables import FORMATS, Class, Format
 from torchreid_magnifier.parts import FOREGROUND, PARTS
@@ -272,23 +271,14 @@ def test_keypoints_find_the_limbs_in_clothes(tmp_path):
 # -- going on, and bad input -----------------------------------------------------------------------
 
 
-def test_an_interrupted_import_goes_on(crops, monkeypatch):
+def test_an_interrupted_import_goes_on(crops, interrupted_after):
     fill(crops, "lip")
     run_import(crops, "lip")
     complete = written(crops)
     for name in complete:
         (crops / "crops_ps_label" / name).unlink()
-    replace, done = os.replace, []
-
-    def killed(source, target):
-        if len(done) == 2:
-            raise KeyboardInterrupt  # the file is written under its temporary name only
-        done.append(target)
-        replace(source, target)
-
-    monkeypatch.setattr(label_folder.os, "replace", killed)
-    assert run_import(crops, "lip", "--workers", "1") == 130
-    monkeypatch.undo()
+    with interrupted_after(2):
+        assert run_import(crops, "lip", "--workers", "1") == 130
     [(name, data)] = written(crops).items()  # the record was the first file
     assert complete[name] == data
     before = (crops / "crops_ps_label" / name).stat().st_mtime_ns

@@ -87,12 +87,13 @@ class Ablation:
         self.results: dict[Run, dict[str, saved.Result]] = {}
         self._epochs: dict[str, tuple[int, int]] = {}  # of each stage's folder: behind it, in all
         for run in self.runs:
-            for stage in self._plan(run):
+            plan = self._plan(run)
+            for stage in plan:
                 last = stage.cfg.train.max_epoch
                 behind = min(stage.start.epoch, last) if stage.start else 0
                 self._epochs[stage.cfg.data.save_dir] = (behind, last)
-            if stage.results is not None:
-                self.results[run] = stage.results
+            if (results := plan[-1].results) is not None:
+                self.results[run] = results
 
     @property
     def runs(self) -> dict[Run, list[str]]:

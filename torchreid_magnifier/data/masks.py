@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from ..parts import NUM_PARTS
+from .faults import listed
 
 # What Pillow raises on files that are not images, are cut short or lie about their contents.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -32,7 +33,6 @@ LABELS_SUFFIX = "_ps_label"  # EANet's: what a folder of labels has beyond the i
 # cuhk03_np_detected_jpg.py); the names of the files are the same.
 _COPIES = {"cuhk03-np": "cuhk03-np-jpg"}
 
-_LISTED = 5  # paths a message shows for each kind of fault
 _BATCH = 64  # images a thread takes at once: a future for each image would cost more than the check
 _SINGLE_CHANNEL = ("1", "L", "P", "I;16", "I")
 
@@ -282,10 +282,7 @@ def fault_report(
     lines = [f"{count} of {total} images cannot be used with their part masks."]
     for kind in FAULTS:
         if faults := found.faults.get(kind):
-            lines.append(f"{kind}: {len(faults)}")
-            lines += [f"  {line}" for line in faults[:_LISTED]]
-            if len(faults) > _LISTED:
-                lines.append(f"  ... and {len(faults) - _LISTED} more")
+            lines.append(listed(kind, faults))
             if kind == _MISSING:
                 lines.append("  tried for the first of them:")
                 lines += [f"    {path}" for path in mask_candidates(faults[0], root)]

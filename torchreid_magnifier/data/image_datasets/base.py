@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from torchreid import data as torchreid_data
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+from ..faults import listed
 
-_LISTED = 5  # faults that a message shows
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 class DatasetError(RuntimeError):
@@ -98,6 +98,11 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
             if not os.path.isdir(folder):
                 raise DatasetError(self._message(f"there is no folder {folder}"))
 
+    def splits_in(self, folders: Sequence[str], name: str) -> Splits:
+        """The images of the folders to train on, to ask with and to search; see :meth:`images`."""
+        self.require(*folders)
+        return Splits(*(self.images(folder, name) for folder in folders))
+
     def images(self, folder: str, name: str, camid: int | None = None) -> list[Sample]:
         """The images in a folder and below it, sorted by path.
 
@@ -130,14 +135,6 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
         if self.origin:
             lines.append(self.origin)
         return "\n".join(lines)
-
-
-def listed(what: str, faults: Sequence[str]) -> str:
-    """A message for several faults of a kind, the first of them shown."""
-    lines = [f"{what}: {len(faults)}", *(f"  {fault}" for fault in faults[:_LISTED])]
-    if len(faults) > _LISTED:
-        lines.append(f"  ... and {len(faults) - _LISTED} more")
-    return "\n".join(lines)
 
 
 def _image_files(folder: str) -> list[str]:

@@ -48,6 +48,4 @@ class CUHK03NP(CheckedImageDataset):
         super().__init__(root, **kwargs)
 
     def read(self) -> Splits:
-        folders = [f"{self.boxes}/{folder}" for folder in _FOLDERS]
-        self.require(*folders)
-        return Splits(*(self.images(folder, _NAME) for folder in folders))
+        return self.splits_in([f"{self.boxes}/{folder}" for folder in _FOLDERS], _NAME)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
-from .base import CheckedImageDataset, DatasetError, Sample, Splits, listed
+from ..faults import listed
+from .base import CheckedImageDataset, DatasetError, Sample, Splits
 
 TABLE = "images.csv"
 COLUMNS = ("split", "path", "pid", "camid")

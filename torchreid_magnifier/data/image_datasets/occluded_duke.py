@@ -26,9 +26,4 @@ class OccludedDuke(CheckedImageDataset):
     )
 
     def read(self) -> Splits:
-        self.require("bounding_box_train", "query", "bounding_box_test")
-        return Splits(
-            self.images("bounding_box_train", _NAME),
-            self.images("query", _NAME),
-            self.images("bounding_box_test", _NAME),
-        )
+        return self.splits_in(("bounding_box_train", "query", "bounding_box_test"), _NAME)
