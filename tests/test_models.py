@@ -151,22 +151,37 @@ def test_open_layers_finds_the_classifier():
     }
 
 
-def test_predicted_masks_are_labels_at_an_eighth_of_the_size():
-    masks = build("magnifiernet_r18").eval().predict_masks(make_batch(2)[0])
-    assert masks.shape == (2, 8, 4) and masks.dtype == torch.int64
-    assert 0 <= masks.min() and masks.max() < NUM_PARTS
+@pytest.mark.parametrize("name", SMALL)
+def test_inspection_shows_what_leads_to_the_embedding(name):
+    model = build(name).eval()
+    images, _ = make_batch(2)
+    with torch.no_grad():
+        seen = model.inspect(images)
+    assert torch.equal(seen.embedding, embed(model, images))
+    assert {branch: maps.shape for branch, maps in seen.activations.items()} == {
+        branch: (2, 512 if branch == "global" else 256, 4, 2) for branch in seen.embeddings
+    }
+    assert min(maps.min() for maps in seen.activations.values()) >= 0
+    if name.endswith("_g"):
+        assert seen.labels is None
+    else:
+        assert seen.labels.shape == (2, 8, 4) and seen.labels.dtype == torch.int64
+        assert 0 <= seen.labels.min() and seen.labels.max() < NUM_PARTS
+    if "fusion" not in seen.embeddings:
+        assert seen.region_maps is None and seen.regions is None
+        return
+    # Eq. 1, once more: features times each map, and the maximum
+    masked = seen.activations["fusion"].unsqueeze(1) * seen.region_maps.unsqueeze(2)
+    assert torch.equal(seen.regions, masked.amax((3, 4)))
 
 
-def test_masks_are_predicted_in_evaluation_only_and_by_models_that_can():
-    images, batch = make_batch(2)
-    with pytest.raises(ValueError, match="has no mask module and predicts no masks"):
-        build("magnifiernet_r18_g").eval().predict_masks(images)
+def test_inspection_is_for_evaluation():
     with pytest.raises(ValueError, match="is for evaluation: call model.eval"):
-        build("magnifiernet_r18").train().predict_masks(images)
+        build("magnifiernet_r18").train().inspect(make_batch(2)[0])
     with pytest.raises(ValueError, match="labels are for training only"):
-        build("magnifiernet_r18").eval().predict_masks(batch)
+        build("magnifiernet_r18").eval().inspect(make_batch(2)[1])
     with pytest.raises(ValueError, match="divisible by 16, got 60x40"):
-        build("magnifiernet_r18").eval().predict_masks(torch.zeros(1, 3, 60, 40))
+        build("magnifiernet_r18").eval().inspect(torch.zeros(1, 3, 60, 40))
 
 
 def test_regions_at_inference_are_the_predicted_ones():

@@ -19,6 +19,7 @@ from torchreid_magnifier import (
 from torchreid_magnifier.models import MODELS, magnifiernet
 from torchreid_magnifier.models.layers import BNNeck
 from torchreid_magnifier.models.regions import region_shares, shrink_labels
+from torchreid_magnifier.models.semantic_adversarial import Pooled
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 TENSORS = recipe.ARRAYS
@@ -93,8 +94,8 @@ def test_embedding_of_every_branch(model, inside):
 def test_features_before_the_bnnecks(model, inside):
     with torch.no_grad():
         close(model.global_branch(inside.stage4)[0], "eval_global_raw")
-        close(model.adversarial_branch(inside.stage3)[0], "eval_sab_raw")
-    close(inside.fusion[0], "eval_sfb_raw_lstm")
+        close(model.adversarial_branch(inside.stage3).feature, "eval_sab_raw")
+    close(inside.fusion.feature, "eval_sfb_raw_lstm")
 
 
 def test_trunk_and_segmentation_logits(inside):
@@ -104,7 +105,7 @@ def test_trunk_and_segmentation_logits(inside):
 
 
 def test_region_features(model, inside):
-    regions = inside.fusion[2]
+    regions = inside.fusion.regions
     close(regions.transpose(0, 1), "eval_part_raw")
     with torch.no_grad():
         close(torch.stack(model.fusion_branch.region_embeddings(regions)), "eval_part_bn")
@@ -253,11 +254,12 @@ def nearest_exact(model, monkeypatch):
 
 
 def logits_resized_before_the_argmax(model, monkeypatch):
-    def predict(stage4):
-        logits = model.mask_module(stage4)
-        return F.interpolate(logits, size=stage4.shape[2:], mode="bilinear").argmax(1)
+    predict = model.mask_module.forward
 
-    model._predict_labels = predict
+    def forward(stage4):
+        return F.interpolate(predict(stage4), size=stage4.shape[2:], mode="bilinear")
+
+    model.mask_module.forward = forward
 
 
 def background_last(model, monkeypatch):
@@ -283,7 +285,7 @@ def convolution_before_the_pooling(model, monkeypatch):
     def forward(stage3, maps=None, kept=None):
         x = F.conv2d(branch.bottleneck(stage3), branch.reduce.weight[..., None, None])
         feature = F.adaptive_max_pool2d(x, 1).flatten(1)
-        return feature, branch.neck(feature)
+        return Pooled(feature, branch.neck(feature), x)
 
     branch.forward = forward
 

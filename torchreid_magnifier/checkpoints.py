@@ -105,18 +105,24 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         CheckpointError: as ``read_checkpoint``, and if the checkpoint is of another model. The
             model is unchanged then.
     """
-    model = unwrap(model)
-    tensors = state_dict_of(read_checkpoint(path))
-    left = _require_same_model(model, tensors, path, ignore=CLASSIFIER_PREFIX)
-    model.load_state_dict(
-        {name: t for name, t in tensors.items() if name not in left}, strict=False
-    )
+    left = restore(model, path)
     print(f'Loaded the weights of "{path}"')
     if left:
         print(
             f"Kept the model's own values for {len(left)} classifier entries: the file has none, "
             "or those of other training identities"
         )
+
+
+def restore(model: nn.Module, path: str | Path) -> set[str]:
+    """As ``load_weights``, without a word: returns the names of the entries left as they are."""
+    model = unwrap(model)
+    tensors = state_dict_of(read_checkpoint(path))
+    left = _require_same_model(model, tensors, path, ignore=CLASSIFIER_PREFIX)
+    model.load_state_dict(
+        {name: t for name, t in tensors.items() if name not in left}, strict=False
+    )
+    return left
 
 
 def require_resumable(model: nn.Module, path: str | Path) -> None:

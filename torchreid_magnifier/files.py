@@ -1,6 +1,7 @@
 """Files that appear complete or not at all."""
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 
@@ -22,3 +23,16 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

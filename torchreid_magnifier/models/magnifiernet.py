@@ -23,6 +23,7 @@ from ..losses.semantic_diversity import SemanticDiversityLoss
 from ..metrics import mean_iou
 from ..parts import NUM_PARTS, PARTS
 from .global_branch import GlobalBranch
+from .inspection import Inspection
 from .layers import classifier
 from .mask_module import MaskModule
 from .regions import SCALINGS, region_maps, region_shares, shrink_labels
@@ -172,30 +173,36 @@ class MagnifierNet(nn.Module):
             return self.trunk(rgb)[1]
         if self.training:
             return self._train_forward(rgb, labels)
-        stage3, stage4 = self.trunk(rgb)
-        embeddings = [self.global_branch(stage4)[1]]
-        if self.adversarial_branch is not None:
-            embeddings.append(self.adversarial_branch(stage3)[1])
-        if self.fusion_branch is not None:
-            maps = self._region_maps(self._predict_labels(stage4), stage3)
-            embeddings.append(self.fusion_branch(stage3, maps)[1])
-        return torch.cat(embeddings, 1)
+        return self._inspect(rgb, with_labels=False).embedding
 
-    def predict_masks(self, images: Tensor) -> Tensor:
-        """Part labels of the mask module: ``(N, 3, H, W)`` -> ``(N, H/8, W/8)``, 0..7.
+    def inspect(self, images: Tensor) -> Inspection:
+        """Everything that ``(N, 3, H, W)`` gives rise to on the way to the embedding.
 
         Raises:
-            ValueError: in training mode, without a mask module, or for input of a wrong shape.
+            ValueError: in training mode, or for input of a wrong shape.
         """
         if self.training:
-            raise ValueError("predict_masks is for evaluation: call model.eval() first.")
-        images, _ = self._split_input(images)
-        return self._predict_labels(self.trunk(images)[1])
+            raise ValueError("inspect is for evaluation: call model.eval() first.")
+        return self._inspect(self._split_input(images)[0], with_labels=True)
 
-    def _predict_labels(self, stage4: Tensor) -> Tensor:
-        if self.mask_module is None:
-            raise ValueError("This variant has no mask module and predicts no masks.")
-        return self.mask_module(stage4).float().argmax(1)
+    def _inspect(self, rgb: Tensor, with_labels: bool) -> Inspection:
+        """``with_labels``: predict them even if no branch needs them."""
+        stage3, stage4 = self.trunk(rgb)
+        embeddings = {"global": self.global_branch(stage4)[1]}
+        activations = {"global": stage4}
+        labels = maps = regions = None
+        if self.mask_module is not None and (with_labels or self.fusion_branch is not None):
+            labels = self.mask_module(stage4).float().argmax(1)
+        if self.adversarial_branch is not None:
+            pooled = self.adversarial_branch(stage3)
+            embeddings["adversarial"] = pooled.embedding
+            activations["adversarial"] = pooled.activation
+        if self.fusion_branch is not None:
+            maps = self._region_maps(labels, stage3)
+            fused = self.fusion_branch(stage3, maps)
+            embeddings["fusion"], regions = fused.embedding, fused.regions
+            activations["fusion"] = fused.activation
+        return Inspection(embeddings, activations, labels, maps, regions)
 
     def _region_maps(self, labels: Tensor, stage3: Tensor) -> Tensor:
         height, width = stage3.shape[2:]
@@ -222,20 +229,22 @@ class MagnifierNet(nn.Module):
             shares = region_shares(maps)
         if self.adversarial_branch is not None:
             kept = forward_pass.kept_regions(self.sampler.sample)
-            feature, embeddings["adversarial"] = self.adversarial_branch(stage3, maps, kept)
+            erased = self.adversarial_branch(stage3, maps, kept)
+            embeddings["adversarial"] = erased.embedding
             if self.adversarial_triplet:
-                features["adversarial"] = feature
+                features["adversarial"] = erased.feature
             if self.adversarial_share_weight:
                 weights["adversarial"] = torch.sigmoid(shares[kept].sum())
         if self.fusion_branch is not None:
-            features["fusion"], embeddings["fusion"], regions = self.fusion_branch(stage3, maps)
+            fused = self.fusion_branch(stage3, maps)
+            features["fusion"], embeddings["fusion"] = fused.feature, fused.embedding
             for part, share, embedding in zip(
-                PARTS, torch.sigmoid(shares), self.fusion_branch.region_embeddings(regions)
+                PARTS, torch.sigmoid(shares), self.fusion_branch.region_embeddings(fused.regions)
             ):
                 embeddings[f"region_{part}"] = embedding
                 weights[f"region_{part}"] = self.region_weight * share
             if self.loss == "triplet_sd":
-                terms["loss_sd"] = self.sd_loss(regions)
+                terms["loss_sd"] = self.sd_loss(fused.regions)
                 attached.append(self.sd_weight * terms["loss_sd"])
 
         outputs = [

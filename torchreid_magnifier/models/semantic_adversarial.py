@@ -4,6 +4,7 @@ Called Semantic Regularization Branch (SRB) in the first version of the paper.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,19 @@ class RegionSampler:
         return kept
 
 
+class Pooled(NamedTuple):
+    """What SAB makes of N images.
+
+    Attributes:
+        feature, embedding: before and after the BNNeck, each ``(N, C)``.
+        activation: the feature map that is pooled, ``(N, C, h, w)``.
+    """
+
+    feature: Tensor
+    embedding: Tensor
+    activation: Tensor
+
+
 class SemanticAdversarialBranch(nn.Module):
     """Own bottleneck on stage 3, erased regions, max-pooling, 1x1 convolution, BNNeck (Eq. 2).
 
@@ -77,8 +91,8 @@ class SemanticAdversarialBranch(nn.Module):
 
     def forward(
         self, stage3: Tensor, maps: Tensor | None = None, kept: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Feature before and after the BNNeck, each ``(N, C)``.
+    ) -> Pooled:
+        """Pools what is not erased.
 
         Args:
             stage3: ``(N, C, h, w)``.
@@ -89,4 +103,4 @@ class SemanticAdversarialBranch(nn.Module):
         if maps is not None and kept is not None:
             x = keep_regions(x, maps, kept)
         feature = self.reduce(global_max_pool(x))
-        return feature, self.neck(feature)
+        return Pooled(feature, self.neck(feature), x)

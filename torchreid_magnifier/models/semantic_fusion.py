@@ -4,6 +4,8 @@ With ``fusion='concat'`` it is the ablation branch (AB) of the paper's Fig. 4, w
 branch of the released code.
 """
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from ..parts import NUM_PARTS
@@ -65,6 +67,22 @@ class ConcatFusion(nn.Module):
 FUSIONS = {"gru": GRUFusion, "lstm": LSTMFusion, "mean": MeanFusion, "concat": ConcatFusion}
 
 
+class Fused(NamedTuple):
+    """What SFB makes of N images.
+
+    Attributes:
+        feature, embedding: the fused feature before and after the BNNeck, each ``(N, C)``.
+        regions: the pooled region features ``(N, K, C)``, which the SD loss and the region
+            classifiers take.
+        activation: the feature map that the regions are pooled from, ``(N, C, h, w)``.
+    """
+
+    feature: Tensor
+    embedding: Tensor
+    regions: Tensor
+    activation: Tensor
+
+
 class SemanticFusionBranch(nn.Module):
     """Own bottleneck on stage 3, max-pooling over each region, fusion, BNNeck (section 3.3).
 
@@ -84,16 +102,12 @@ class SemanticFusionBranch(nn.Module):
         self.neck = BNNeck(channels, shift)
         self.region_necks = nn.ModuleList(BNNeck(channels, shift) for _ in range(NUM_PARTS))
 
-    def forward(self, stage3: Tensor, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Fuses the regions of ``maps (N, K, h, w)`` on ``stage3 (N, C, h, w)``.
-
-        Returns:
-            The fused feature before and after the BNNeck, each ``(N, C)``, and the pooled region
-            features ``(N, K, C)``, which the SD loss and the region classifiers take.
-        """
-        regions = region_max_pool(self.bottleneck(stage3), maps)
+    def forward(self, stage3: Tensor, maps: Tensor) -> Fused:
+        """Fuses the regions of ``maps (N, K, h, w)`` on ``stage3 (N, C, h, w)``."""
+        x = self.bottleneck(stage3)
+        regions = region_max_pool(x, maps)
         feature = self.fusion(regions)
-        return feature, self.neck(feature), regions
+        return Fused(feature, self.neck(feature), regions, x)
 
     def region_embeddings(self, regions: Tensor) -> list[Tensor]:
         """Region features ``(N, K, C)`` after their own BNNecks: K tensors ``(N, C)``."""

@@ -1,0 +1,56 @@
+"""Which network a command uses: its weights, and what a bare checkpoint does not tell."""
+
+import argparse
+
+import torch
+
+from ..networks import Network, open_network
+from .config import CommandError
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--weights`` and what goes with it."""
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="NAME|FILE",
+        help="a name that 'torchreid-magnifier weights list' shows, or a checkpoint of training",
+    )
+    add_details(parser)
+
+
+def add_details(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that a checkpoint of training needs if no config.yaml is beside it."""
+    beside = "of a checkpoint without the config.yaml that 'torchreid-magnifier train' writes"
+    parser.add_argument("--model", metavar="NAME", help=f"{beside}: its model")
+    parser.add_argument("--height", type=int, metavar="PIXELS", help="… the height of its images")
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="… and their width")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda, cuda:1, … (default here: %(default)s)",
+    )
+
+
+def chosen_network(args: argparse.Namespace, weights: str | None = None) -> Network:
+    """The network that the options name.
+
+    Args:
+        args: with the options of ``add_details``.
+        weights: in place of ``args.weights``.
+
+    Raises:
+        CommandError: if there is no such device.
+        WeightsError, CheckpointError: as ``open_network``.
+    """
+    try:
+        torch.empty(0, device=args.device)
+    except (RuntimeError, AssertionError) as error:  # the second of builds without CUDA
+        raise CommandError(f"--device {args.device}: {str(error).splitlines()[0]}") from error
+    return open_network(
+        args.weights if weights is None else weights,
+        args.model,
+        args.height,
+        args.width,
+        args.device,
+    )
