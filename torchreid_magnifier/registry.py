@@ -20,7 +20,8 @@ from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
-from .models.magnifiernet import MODELS, MagnifierNet
+from .models import MODELS
+from .models.carrier import LossCarrier
 from .optim import WarmupMultiStepLR, default_warmup_epochs
 
 SCHEDULE = "warmup_multi_step"
@@ -150,7 +151,7 @@ def _register_checkpoints() -> None:
 
 
 def _is_ours(model: Any) -> bool:
-    return isinstance(unwrap(model), MagnifierNet)
+    return isinstance(unwrap(model), LossCarrier)
 
 
 def _replace(name: str, extend: Callable[..., Any], *modules: Any) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..losses.attach import attach_loss, scale_gradient
-from ..losses.forward_pass import ForwardPass
-from ..losses.log import LossLog
+from ..checkpoints import restore
+from ..losses.attach import scale_gradient
 from ..losses.part_segmentation import PartSegmentationLoss
 from ..losses.semantic_diversity import SemanticDiversityLoss
 from ..metrics import mean_iou
 from ..parts import NUM_PARTS, PARTS
+from .carrier import LossCarrier
 from .global_branch import GlobalBranch
 from .inspection import Inspection
 from .layers import classifier
@@ -35,7 +35,7 @@ LOSSES = ("softmax", "triplet", "triplet_sd")
 STRIDE = 16  # of the trunk: the image's height and width must be multiples of it
 
 
-class MagnifierNet(nn.Module):
+class MagnifierNet(LossCarrier):
     """Global branch, mask module, Semantic Adversarial and Semantic Fusion Branch on one trunk.
 
     Training takes ``(N, 4, H, W)``: RGB and, as floats, the part labels 0..7 of each pixel; it
@@ -76,12 +76,8 @@ class MagnifierNet(nn.Module):
 
     Attributes:
         embedding_size: D.
-        loss_log: the model's own loss terms: ``loss_log.last`` of the last batch,
-            ``loss_log.history`` of the epochs so far (``loss_mask``, ``mask_miou``, ``loss_sd``).
-            A line with their means is printed when an epoch ends (``train()`` or ``eval()``).
-        injected_loss_scale: factor of the attached losses, a number or a function that is asked at
-            backward time. With a ``GradScaler`` set it to ``scaler.get_scale``; with gradients
-            accumulated over k batches to ``1 / k``. Stock engines do neither.
+        loss_log, injected_loss_scale: see ``LossCarrier``; the terms are ``loss_mask``,
+            ``mask_miou`` and, in stage 2, ``loss_sd``.
 
     Raises:
         ValueError: for arguments that do not go together, and in ``forward`` for input of the
@@ -135,9 +131,6 @@ class MagnifierNet(nn.Module):
         self.region_scaling = region_scaling
         self.adversarial_triplet = adversarial_triplet
         self.adversarial_share_weight = adversarial_share_weight
-        self.injected_loss_scale: float | Callable[[], float] = 1.0
-        self.loss_log = LossLog()
-        self._replicas_pass: ForwardPass | None = None
         self.sampler = RegionSampler(sampling, num_kept_regions)
         self.mask_loss = PartSegmentationLoss()
         self.sd_loss = SemanticDiversityLoss(positive_only=sd_positive_only)
@@ -211,7 +204,7 @@ class MagnifierNet(nn.Module):
     # ------------------------------------------------------------------ training
 
     def _train_forward(self, rgb: Tensor, labels: Tensor | None) -> Any:
-        forward_pass = self._enter_forward_pass(len(rgb))
+        forward_pass = self.enter_forward_pass(len(rgb))
         stage3, stage4 = self.trunk(rgb)
         features, embeddings = {}, {}
         weights: dict[str, Tensor | float] = {}
@@ -256,18 +249,14 @@ class MagnifierNet(nn.Module):
         heads = [scale_gradient(feature, len(features)) for feature in features.values()]
         if attached:
             num_images = len(rgb)
-            carriers = attach_loss(
+            carriers = self.attach(
                 torch.stack(attached).sum(),
                 outputs if self.loss == "softmax" else outputs + heads,
-                scale=lambda: self._loss_scale() * forward_pass.share(num_images),
+                share=lambda: forward_pass.share(num_images),
             )
             outputs, heads = carriers[: len(outputs)], carriers[len(outputs) :]
             forward_pass.record(num_images, terms)
         return outputs if self.loss == "softmax" else (outputs, heads)
-
-    def _loss_scale(self) -> float:
-        scale = self.injected_loss_scale
-        return scale() if callable(scale) else scale
 
     def _split_input(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """RGB ``(N, 3, H, W)`` and, where training needs them, labels ``(N, H, W)``, checked."""
@@ -296,34 +285,6 @@ class MagnifierNet(nn.Module):
                     "neighbours and never normalises them."
                 )
         return images[:, :3], labels.long()
-
-    # ------------------------------------------------------------------ epochs and replicas
-
-    def train(self, mode: bool = True) -> "MagnifierNet":
-        """As ``nn.Module.train``; the engine calls it at the end of an epoch: prints the log."""
-        if summary := self.loss_log.end_epoch():
-            means = "  ".join(f"{name} {value:.4f}" for name, value in summary.items())
-            print(f"* {type(self).__name__} epoch means: {means}")
-        return super().train(mode)
-
-    def _enter_forward_pass(self, num_images: int) -> ForwardPass:
-        forward_pass = self._replicas_pass
-        if forward_pass is None or not getattr(self, "_is_replica", False):
-            forward_pass = ForwardPass()
-            self.loss_log.add(forward_pass)
-        forward_pass.enter(num_images)
-        return forward_pass
-
-    def _replicate_for_data_parallel(self) -> "MagnifierNet":
-        # nn.DataParallel makes all replicas of a step before it runs any: once one has run, the
-        # next replica belongs to a new step.
-        if self.training and (self._replicas_pass is None or self._replicas_pass.started):
-            self._replicas_pass = ForwardPass()
-            self.loss_log.add(self._replicas_pass)
-        return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_replicas_pass": None}
 
 
 def _shape_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> str:
@@ -377,18 +338,30 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def _build(
+    model_name: str,
     num_classes: int,
     loss: str = "softmax",
-    pretrained: bool = True,
+    pretrained: bool | str = True,
     use_gpu: bool = True,
     **options: Any,
 ) -> MagnifierNet:
-    """What torchreid's ``build_model`` calls, which passes ``use_gpu`` to every model."""
-    return MagnifierNet(num_classes, loss, pretrained=pretrained, **options)
+    """What torchreid's ``build_model`` calls, which passes ``use_gpu`` to every model.
+
+    ``pretrained`` may be the name of trained weights of this model: they are fetched, and the
+    classifiers stay random.
+    """
+    if not isinstance(pretrained, str):
+        return MagnifierNet(num_classes, loss, pretrained=pretrained, **options)
+    from ..weights import fetch, find  # which know the names of the models, from here
+
+    path = fetch(find(pretrained, model=model_name))
+    model = MagnifierNet(num_classes, loss, pretrained=False, **options)
+    restore(model, path)
+    return model
 
 
 MODELS: dict[str, Callable[..., MagnifierNet]] = {
-    name + suffix: partial(_build, trunk=trunk, **options)
+    name + suffix: partial(_build, name + suffix, trunk=trunk, **options)
     for name, trunk in _TRUNKS.items()
     for suffix, options in _VARIANTS.items()
 }
