@@ -76,6 +76,29 @@ def test_rankings_figure_frames_right_and_wrong_ones():
     assert {"one", "other", "occluded", "Title"} <= texts(figure)
 
 
+def test_rankings_figure_of_unknown_people_has_neutral_frames_and_captions():
+    hits = [figures.Hit(PICTURE, None, "0.91"), figures.Hit(PICTURE, None)]
+    figure = figures.rankings_figure([figures.RankingExample(PICTURE, {"net": hits})], "Title")
+    (axes,) = figure.axes
+    frames = [to_hex(p.get_edgecolor()) for p in axes.patches if isinstance(p, Rectangle)]
+    assert sorted(frames) == sorted([figures.ASKED, figures.UNKNOWN, figures.UNKNOWN])
+    assert not axes.lines  # no cross
+    assert {"0.91", "found", "query"} <= texts(figure)
+    assert not {"the same person", "somebody else"} & texts(figure)
+
+
+def test_rankings_figure_fits_images_of_any_size_into_equal_places():
+    wide = np.zeros((100, 300, 3), np.uint8)
+    example = figures.RankingExample(
+        PICTURE, {"net": [figures.Hit(image, True) for image in (PICTURE, wide)]}
+    )
+    (axes,) = figures.rankings_figure([example], "Title").axes
+    extents = [image.get_extent() for image in axes.images]
+    sizes = [(right - left, bottom - top) for left, right, bottom, top in extents]
+    assert sizes == [pytest.approx(size) for size in ((0.5, 1), (0.5, 1), (1, 1 / 3))]
+    assert extents[2][0] > extents[1][1]
+
+
 def test_losses_figure_puts_values_at_their_epochs():
     panels = [
         figures.Panel(

@@ -1,0 +1,65 @@
+"""What all figures share: colours, titles, places for pictures, diagrams' looks, and files."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..files import write_atomically
+
+SERIES = ("#888888", "#0077bb", "#ee7733", "#009988")  # Paul Tol's "vibrant" colours
+# Told apart also by colour-blind readers, and by signs beside the colour.
+RIGHT, WRONG, UNKNOWN, ASKED = "#117733", "#cc3311", "#999999", "#222222"
+INK, FAINT = "#222222", "#666666"
+DPI = 160
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write the figure as a picture; the file appears complete or not at all."""
+    path = Path(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:])
+    write_atomically(path, picture.getvalue())
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """The first line large, further ones small beneath it."""
+    first, _, rest = title.partition("\n")
+    tall = figure.get_figheight()
+    left = 0.25 / figure.get_figwidth()
+    figure.text(left, 1 - 0.12 / tall, first, va="top", fontsize=13, fontweight="bold", color=INK)
+    figure.text(left, 1 - 0.4 / tall, rest, va="top", fontsize=9, color="#555555")
+
+
+def blank_axes(axes: Axes, width: float, height: float) -> None:
+    """Axes for pictures: in pixels, the origin at the top left, nothing drawn of themselves."""
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+
+
+def draw_picture(
+    axes: Axes,
+    picture: np.ndarray,
+    left: float,
+    top: float,
+    width: float | None = None,
+    height: float | None = None,
+) -> None:
+    """A picture in the units of the axes; its own size in pixels if none is given."""
+    height = picture.shape[0] if height is None else height
+    width = picture.shape[1] if width is None else width
+    extent = (left, left + width, top + height, top)
+    axes.imshow(picture, extent=extent, interpolation="lanczos", clip_on=False)
+
+
+def diagram_axes(axes: Axes, title: str, pad: float | None = None) -> None:
+    """A diagram with a title, faint lines at the ticks, and no box."""
+    axes.set_title(title, fontsize=10, loc="left", color=INK, pad=pad)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="y", color="#e5e5e5", lw=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
