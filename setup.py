@@ -1,9 +1,12 @@
-"""The one build step that setup.cfg cannot say: the hook that registers the models.
+"""The build steps that setup.cfg cannot say: the hook that registers the models, and the weights.
 
 A wheel also gets two top-level files. Python's ``site`` module runs the line of the ``.pth`` file
 when the interpreter starts; it calls the small module beside it, a copy of
 ``torchreid_magnifier/autoload.py`` that stands alone because importing the package imports torch.
 Both are listed in the wheel, so uninstalling removes them.
+
+The folder ``weights`` lies beside the package, where people look at it; a wheel has a copy inside
+of the package. An editable install needs none: it reads the sources.
 """
 
 import shutil
@@ -14,6 +17,8 @@ from setuptools.command.build_py import build_py
 
 HOOK_SOURCE = Path("torchreid_magnifier", "autoload.py")
 HOOK_MODULE = "_torchreid_magnifier_autoload"
+WEIGHTS_SOURCE = Path("weights")
+WEIGHTS_COPY = Path("torchreid_magnifier", "weights", "shipped")
 # ``site`` runs a line that begins with "import", and only one line. It reports what it raises on
 # every start of the interpreter, so nothing may be raised: not even when the module is gone.
 PTH_LINE = (
@@ -22,8 +27,8 @@ PTH_LINE = (
 )
 
 
-class BuildWithHook(build_py):
-    """``build_py`` that adds the hook's two files to regular and to editable wheels."""
+class Build(build_py):
+    """``build_py`` that adds the hook's two files, and the weights to wheels with a copy of it."""
 
     def run(self) -> None:
         super().run()
@@ -31,10 +36,15 @@ class BuildWithHook(build_py):
         hook.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(HOOK_SOURCE, hook)
         pth.write_text(PTH_LINE, encoding="utf-8")
+        if not self.editable_mode:
+            copy = Path(self.build_lib, WEIGHTS_COPY)
+            shutil.rmtree(copy, ignore_errors=True)  # an earlier build's
+            shutil.copytree(WEIGHTS_SOURCE, copy)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         hook = [str(Path(self.hook_folder(), name)) for name in self.hook_files()]
-        return [*super().get_outputs(include_bytecode), *hook]
+        weights = [] if self.editable_mode else Path(self.build_lib, WEIGHTS_COPY).glob("*")
+        return [*super().get_outputs(include_bytecode), *hook, *map(str, weights)]
 
     def hook_folder(self) -> str:
         if self.editable_mode:  # build_lib is thrown away; this becomes the editable wheel
@@ -45,4 +55,4 @@ class BuildWithHook(build_py):
         return f"{HOOK_MODULE}.py", f"{HOOK_MODULE}.pth"
 
 
-setup(cmdclass={"build_py": BuildWithHook})
+setup(cmdclass={"build_py": Build})

@@ -44,13 +44,13 @@ def pip(python: Path, *arguments: str) -> None:
 
 def copy_sources(folder: Path) -> Path:
     """The files that a wheel is built from, so that building leaves nothing in the repository."""
-    for name in ("pyproject.toml", "setup.cfg", "setup.py", "LICENSE", "README.md"):
+    files = ("pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "LICENSE", "README.md")
+    for name in files:
         if (REPOSITORY / name).exists():
             shutil.copy(REPOSITORY / name, folder / name)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(
-        REPOSITORY / "torchreid_magnifier", folder / "torchreid_magnifier", ignore=ignored
-    )
+    for name in ("torchreid_magnifier", "weights"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
     return folder
 
 

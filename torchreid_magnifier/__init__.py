@@ -13,6 +13,7 @@ from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models.magnifiernet import MagnifierNet
 from .optim import WarmupMultiStepLR
 from .registry import register
+from .weights import load_pretrained
 
 __version__ = "0.1.0"
 
@@ -23,6 +24,7 @@ __all__ = [
     "SemanticDiversityLoss",
     "WarmupMultiStepLR",
     "convert_official_state_dict",
+    "load_pretrained",
     "load_weights",
     "read_checkpoint",
     "register",

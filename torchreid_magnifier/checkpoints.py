@@ -6,6 +6,7 @@ classifiers, whose size is the number of training identities.
 """
 
 import errno
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .files import write_atomically
 
 CLASSIFIER_PREFIX = "classifier."
 PARALLEL_PREFIX = "module."  # what nn.DataParallel puts before every name
@@ -123,6 +126,22 @@ def restore(model: nn.Module, path: str | Path) -> set[str]:
         {name: t for name, t in tensors.items() if name not in left}, strict=False
     )
     return left
+
+
+def write_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a state dict into a new file, which appears complete or not at all.
+
+    Raises:
+        OSError: the file exists, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: give another name for the file to write")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    data = io.BytesIO()
+    torch.save(dict(tensors), data)
+    write_atomically(path, data.getvalue())
 
 
 def require_resumable(model: nn.Module, path: str | Path) -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
     "ablate": "train and compare the variants of the paper's ablations, over several seeds",
     "masks": "make, import, check and show the part labels that training with masks reads",
+    "weights": "list, download, verify and pack trained weights",
     "convert": "rewrite a checkpoint of the released MagnifierNet code for this package",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }

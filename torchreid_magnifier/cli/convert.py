@@ -1,18 +1,14 @@
 """``torchreid-magnifier convert``: checkpoints of the released code, for this package."""
 
 import argparse
-import io
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from ..checkpoints import CheckpointError, read_checkpoint, state_dict_of
+from ..checkpoints import CheckpointError, read_checkpoint, state_dict_of, write_weights
 from ..conversion import MODEL, convert_official_state_dict
-from ..files import write_atomically
 from . import USAGE_ERROR
 
 
@@ -45,16 +41,10 @@ def convert(source: Path, target: Path) -> str:
         CheckpointError: if ``source`` cannot be read or is of another network.
         OSError: if ``target`` exists or cannot be written.
     """
-    if target.exists():
-        raise FileExistsError(f"{target} exists already: give another name for OUT")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} into")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         converted = convert_official_state_dict(state_dict_of(read_checkpoint(source)))
-    data = io.BytesIO()
-    torch.save(converted, data)
-    write_atomically(target, data.getvalue())
+    write_weights(target, converted)
     num_classes = len(converted["classifier.global.weight"])
     lines = [f"Wrote {target}: {len(converted)} tensors, {num_classes} training identities."]
     lines += [str(warning.message) for warning in told]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ..files import sha256
 from .rules import ORIGINS, entry_faults, told
 
 OWN_MANIFESTS = "TORCHREID_MAGNIFIER_MANIFESTS"
@@ -75,6 +76,19 @@ class Weights:
     command: str
     licence: str
 
+    def fault_of(self, path: Path) -> str | None:
+        """What is wrong with a file that ought to be this one, in words; None if nothing is."""
+        try:
+            size = path.stat().st_size
+            if size != self.size:
+                return f"has {size:,} bytes instead of {self.size:,}"
+            found = sha256(path)
+        except FileNotFoundError:
+            return "there is no such file"
+        except OSError as error:
+            return f"cannot be read ({error})"
+        return None if found == self.sha256 else f"has the SHA-256 {found} instead of {self.sha256}"
+
 
 def entries() -> dict[str, Weights]:
     """All weights by name: this package's, then those of ``TORCHREID_MAGNIFIER_MANIFESTS``.
@@ -96,17 +110,27 @@ def entries() -> dict[str, Weights]:
     return {name: weights for name, (weights, _) in found.items()}
 
 
-def find(name: str) -> Weights:
+def find(name: str, model: str | None = None) -> Weights:
     """The weights of a name.
 
+    Args:
+        name: as in the manifest.
+        model: name of the model that they must be of, if that matters.
+
     Raises:
-        WeightsError: there are none of that name, with those that there are; and as ``entries``.
+        WeightsError: there are none of that name, with those that there are; they are of another
+            model; and as ``entries``.
     """
     known = entries()
     if name not in known:
         raise WeightsError(
             f"There are no weights {name!r}: "
             + (f"expected one of {', '.join(known)}." if known else "no manifest has any entry.")
+        )
+    if model not in (None, known[name].model):
+        raise WeightsError(
+            f"The weights {name!r} are of the model {known[name].model!r}, not of {model!r}: build "
+            "that model."
         )
     return known[name]
 
