@@ -52,7 +52,7 @@ def batch_hard_triplet(features):
 
 def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
     """Eq. 4 with masked copies of the feature maps, per-pixel and per-pair loops."""
-    stage3, stage4 = model.trunk(images)
+    *_, stage3, stage4 = model.trunk(images)
     # the label at the centre of every 8x8 cell, as the mask module sees it
     target = labels[:, 4::8, 4::8]
     height, width = stage3.shape[2:]

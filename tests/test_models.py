@@ -50,7 +50,7 @@ def test_training_outputs_and_embedding(name):
     heads = {"_g": 1, "_g_m": 1, "_g_m_sab": 2, "_g_m_sfb": 2 + NUM_PARTS, "_ab": 3 + NUM_PARTS}
     suffix = name.removeprefix("magnifiernet").removeprefix("_r18")
     assert [o.shape for o in outputs] == [(2, NUM_CLASSES)] * heads.get(suffix, 3 + NUM_PARTS)
-    without = model.trunk.channels[0] if suffix == "_official" else 0  # no triplet loss on SAB
+    without = model.trunk.channels[2] if suffix == "_official" else 0  # no triplet loss on SAB
     assert sum(f.shape[1] for f in features) == model.embedding_size - without
     embedding = embed(model, images)
     assert embedding.shape == (2, model.embedding_size) and torch.isfinite(embedding).all()

@@ -64,7 +64,7 @@ def inside(model):
     assert crc32(images) == recipe.NUMBERS["input_crc32"]
     model.eval()
     with torch.no_grad():
-        stage3, stage4 = model.trunk(images.double())
+        *_, stage3, stage4 = model.trunk(images.double())
         logits = model.mask_module(stage4)
         maps = model._region_maps(logits.argmax(1), stage3)
         return types.SimpleNamespace(

@@ -4,11 +4,26 @@ import torch
 from torch import Tensor, nn
 
 
-def mean_pairwise_cosine(features: Tensor, eps: float = 1e-6) -> Tensor:
-    """Mean cosine similarity over all pairs of regions ``i < j`` and all images (Eq. 3).
+def pairwise_cosines(features: Tensor, eps: float = 1e-6) -> Tensor:
+    """Cosine similarity of every two regions of an image.
 
     A region that is absent from an image has a zero feature; its cosines are zero, with a zero
     gradient, never NaN.
+
+    Args:
+        features: pooled region features, ``(N, K, C)``.
+        eps: smallest denominator, the epsilon of Eq. 3.
+
+    Returns:
+        ``(N, K, K)`` in [-1, 1].
+    """
+    gram = features @ features.transpose(1, 2)
+    norms = torch.linalg.vector_norm(features, dim=2)
+    return gram / (norms.unsqueeze(2) * norms.unsqueeze(1)).clamp_min(eps)
+
+
+def mean_pairwise_cosine(features: Tensor, eps: float = 1e-6) -> Tensor:
+    """Mean of ``pairwise_cosines`` over all pairs of regions ``i < j`` and all images (Eq. 3).
 
     Args:
         features: pooled region features, ``(N, K, C)`` with ``K >= 2``.
@@ -17,12 +32,9 @@ def mean_pairwise_cosine(features: Tensor, eps: float = 1e-6) -> Tensor:
     Returns:
         Scalar in [-1, 1].
     """
-    gram = features @ features.transpose(1, 2)
-    norms = torch.linalg.vector_norm(features, dim=2)
-    cosines = gram / (norms.unsqueeze(2) * norms.unsqueeze(1)).clamp_min(eps)
     num_regions = features.shape[1]
     first, second = torch.triu_indices(num_regions, num_regions, 1, device=features.device)
-    return cosines[:, first, second].mean()
+    return pairwise_cosines(features, eps)[:, first, second].mean()
 
 
 class SemanticDiversityLoss(nn.Module):

@@ -136,7 +136,7 @@ class MagnifierNet(LossCarrier):
         self.sd_loss = SemanticDiversityLoss(positive_only=sd_positive_only)
 
         self.trunk = ResNetTrunk(trunk, pretrained, stem_relu)
-        width3, width4 = self.trunk.channels
+        *_, width3, width4 = self.trunk.channels
         self.global_branch = GlobalBranch(width4, biases)
         self.mask_module = MaskModule(width4, mask_init_std) if mask else None
         self.adversarial_branch = SemanticAdversarialBranch(width3, biases) if adversarial else None
@@ -163,7 +163,7 @@ class MagnifierNet(LossCarrier):
         """See the class; ``return_featuremaps`` gives stage 4 of the trunk, ``(N, C, h, w)``."""
         rgb, labels = self._split_input(images)
         if return_featuremaps:
-            return self.trunk(rgb)[1]
+            return self.trunk(rgb)[-1]
         if self.training:
             return self._train_forward(rgb, labels)
         return self._inspect(rgb, with_labels=False).embedding
@@ -180,7 +180,7 @@ class MagnifierNet(LossCarrier):
 
     def _inspect(self, rgb: Tensor, with_labels: bool) -> Inspection:
         """``with_labels``: predict them even if no branch needs them."""
-        stage3, stage4 = self.trunk(rgb)
+        *_, stage3, stage4 = self.trunk(rgb)
         embeddings = {"global": self.global_branch(stage4)[1]}
         activations = {"global": stage4}
         labels = maps = regions = None
@@ -205,7 +205,7 @@ class MagnifierNet(LossCarrier):
 
     def _train_forward(self, rgb: Tensor, labels: Tensor | None) -> Any:
         forward_pass = self.enter_forward_pass(len(rgb))
-        stage3, stage4 = self.trunk(rgb)
+        *_, stage3, stage4 = self.trunk(rgb)
         features, embeddings = {}, {}
         weights: dict[str, Tensor | float] = {}
         terms: dict[str, Tensor] = {}

@@ -10,7 +10,7 @@ _WEIGHTS = "IMAGENET1K_V1"
 
 
 class ResNetTrunk(nn.Module):
-    """ResNet up to stage 4, last stride 1 (paper section 4.1), giving stages 3 and 4.
+    """ResNet up to stage 4 with a last stride of 1 (MagnifierNet's section 4.1, SAN's encoder).
 
     Args:
         name: ``resnet50`` or ``resnet18`` (any torchvision ResNet).
@@ -18,7 +18,8 @@ class ResNetTrunk(nn.Module):
         stem_relu: the ReLU of the stem, which the released code leaves out.
 
     Attributes:
-        channels: widths of the two outputs: (1024, 2048) of ResNet-50, (256, 512) of ResNet-18.
+        channels: widths of the four stages: (256, 512, 1024, 2048) of ResNet-50, (64, 128, 256,
+            512) of ResNet-18.
 
     Raises:
         RuntimeError: if the ImageNet weights can neither be found nor downloaded, with the place
@@ -35,16 +36,27 @@ class ResNetTrunk(nn.Module):
         self.maxpool = resnet.maxpool
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4
-        self.channels = (resnet.layer4[0].conv1.in_channels, resnet.fc.in_features)
+        self.channels = (
+            resnet.layer2[0].conv1.in_channels,
+            resnet.layer3[0].conv1.in_channels,
+            resnet.layer4[0].conv1.in_channels,
+            resnet.fc.in_features,
+        )
         for module in self.layer4[0].modules():
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``(N, 3, H, W)`` -> stage 3 and stage 4 ``(N, C, H/16, W/16)``."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images ``(N, 3, H, W)`` -> the four stages, ``(N, C, h, w)``.
+
+        Stage 1 has a quarter of the image's height and width, stage 2 an eighth, stages 3 and 4 a
+        sixteenth.
+        """
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        stage3 = self.layer3(self.layer2(self.layer1(x)))
-        return stage3, self.layer4(stage3)
+        stage1 = self.layer1(x)
+        stage2 = self.layer2(stage1)
+        stage3 = self.layer3(stage2)
+        return stage1, stage2, stage3, self.layer4(stage3)
 
 
 def _load_imagenet_weights(resnet: nn.Module, name: str) -> None:
