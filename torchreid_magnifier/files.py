@@ -3,13 +3,16 @@
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes ``data`` into a temporary file in the same folder, then renames it to ``path``.
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """``with replacing(path) as temporary:`` what is written to ``temporary`` ends up at ``path``.
 
-    A process that is killed, or a disk that is full, leaves what was at ``path`` before.
+    The temporary file is in the same folder and renamed at the end. A process that is killed, or
+    a disk that is full, leaves what was at ``path`` before.
 
     Raises:
         OSError: the file cannot be written; the temporary one is gone then.
@@ -17,12 +20,22 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_bytes(data)
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Writes ``data`` to ``path`` as :func:`replacing` does.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def sha256(path: str | os.PathLike) -> str:

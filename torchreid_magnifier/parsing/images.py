@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchreid import data as torchreid_data
 
+from ..data.folders import files_below
 from ..data.image_datasets.base import IMAGE_ENDINGS
 from ..data.masks import LABELS_SUFFIX
 from . import ParsingError
@@ -40,7 +41,7 @@ class Images:
 
     def folders(self) -> dict[str, list[str]]:
         """Every folder with images in or below ``root``, wanted or not -> its sorted names."""
-        return dict(_walk(self.root))
+        return dict(files_below(self.root, IMAGE_ENDINGS))
 
 
 def dataset_images(
@@ -92,20 +93,16 @@ def folder_images(folder: str) -> Images:
     if not os.path.isdir(folder):
         raise ParsingError(f"there is no folder {folder}")
     root = os.path.abspath(folder)
-    paths = [os.path.join(parent, name) for parent, names in _walk(root) for name in names]
+    paths = [
+        os.path.join(parent, name)
+        for parent, names in files_below(root, IMAGE_ENDINGS)
+        for name in names
+    ]
     if not paths:
         raise ParsingError(
             f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}) in it or below, found none"
         )
     return _images(root, paths, root)
-
-
-def _walk(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Each folder with images and their sorted names; folders of labels are passed by."""
-    for parent, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.endswith(LABELS_SUFFIX))
-        if images := sorted(name for name in names if name.lower().endswith(IMAGE_ENDINGS)):
-            yield parent, images
 
 
 def _images(root: str, paths: list[str], top: str) -> Images:

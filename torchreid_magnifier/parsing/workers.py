@@ -17,9 +17,9 @@ import torch
 
 from . import ParsingError
 
-_AHEAD = 2  # batches for each worker that are begun before their results are asked for
+_AHEAD = 2  # batches for each worker
 
-Work = Callable[[Sequence[str]], Any]
+Work = Callable[[Sequence[Any]], Any]
 
 
 class Workers:
@@ -32,13 +32,22 @@ class Workers:
         make_work: makes the function that is called with each batch; picklable for processes.
         count: of workers.
         processes: processes instead of threads.
+        ahead: batches that are begun before their results are asked for; two for each worker if
+            it is None.
 
     Raises:
         Exception: whatever ``make_work`` raises.
     """
 
-    def __init__(self, make_work: Callable[[], Work], count: int, processes: bool) -> None:
+    def __init__(
+        self,
+        make_work: Callable[[], Work],
+        count: int,
+        processes: bool,
+        ahead: int | None = None,
+    ) -> None:
         self._count = count
+        self._ahead = ahead or _AHEAD * count
         # For processes too: what is missing is downloaded once, and an error told once.
         work = make_work()
         self._pool: Executor
@@ -57,7 +66,7 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def map(self, batches: Iterable[Sequence[str]]) -> Iterator[Any]:
+    def map(self, batches: Iterable[Sequence[Any]]) -> Iterator[Any]:
         """The result of each batch, in their order.
 
         Raises:
@@ -69,7 +78,7 @@ class Workers:
             for batch in batches:
                 with _interrupts_held():  # a process that starts would print where it was
                     begun.append(self._pool.submit(self._work, batch))
-                if len(begun) == _AHEAD * self._count:
+                if len(begun) == self._ahead:
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()
@@ -115,5 +124,5 @@ def _end_with_parent() -> None:
     os._exit(1)  # a parent that was killed could not tell; this process would wait for ever
 
 
-def _work(batch: Sequence[str]) -> Any:
+def _work(batch: Sequence[Any]) -> Any:
     return _own_work(batch)
