@@ -10,7 +10,7 @@ from .checkpoints import CheckpointError, load_weights, read_checkpoint
 from .conversion import convert_official_state_dict
 from .data.datasets import with_masks
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
-from .models.magnifiernet import MagnifierNet
+from .models import SAN, MagnifierNet
 from .optim import WarmupMultiStepLR
 from .registry import register
 from .weights import load_pretrained
@@ -18,6 +18,7 @@ from .weights import load_pretrained
 __version__ = "0.1.0"
 
 __all__ = [
+    "SAN",
     "CheckpointError",
     "MagnifierNet",
     "PartSegmentationLoss",

@@ -20,7 +20,7 @@ from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
-from .models import MODELS
+from .models import ALL_MODELS
 from .models.carrier import LossCarrier
 from .optim import WarmupMultiStepLR, default_warmup_epochs
 
@@ -66,7 +66,7 @@ def _image_datasets() -> dict[str, type]:
 
 
 def _register_models() -> None:
-    _models().update(MODELS)
+    _models().update(ALL_MODELS)
 
 
 def _register_losses() -> None:
