@@ -144,7 +144,7 @@ def _attempt(link: str, weights: Weights, folder: Path) -> None:
         except _WrongFile as failure:
             raise _WrongFile(f"what came {failure}{_page(folder)}") from None
         except gdown.DownloadCancelled:
-            raise _LinkFailed(f"no byte of the file came in {PATIENCE:.0f} seconds") from None
+            raise _LinkFailed(f"no byte of the file came in {PATIENCE:g} seconds") from None
         except gdown.FileURLRetrievalError as error:  # Drive: not public, or asked for too often
             raise _LinkFailed(_one_line(error)) from error
         except gdown.DownloadError as error:  # cut off in the middle

@@ -1,4 +1,4 @@
-"""Make the file for an entry of a manifest from a checkpoint: weights alone, without classifiers."""
+"""Make the file for an entry from a checkpoint of training: no classifiers, no optimizer."""
 
 from __future__ import annotations
 
