@@ -37,14 +37,17 @@ class Build(build_py):
         shutil.copyfile(HOOK_SOURCE, hook)
         pth.write_text(PTH_LINE, encoding="utf-8")
         if not self.editable_mode:
-            copy = Path(self.build_lib, WEIGHTS_COPY)
-            shutil.rmtree(copy, ignore_errors=True)  # an earlier build's
-            shutil.copytree(WEIGHTS_SOURCE, copy)
+            shutil.rmtree(Path(self.build_lib, WEIGHTS_COPY), ignore_errors=True)  # of before
+            for copy, source in self.weights_files().items():
+                Path(copy).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         hook = [str(Path(self.hook_folder(), name)) for name in self.hook_files()]
-        weights = [] if self.editable_mode else Path(self.build_lib, WEIGHTS_COPY).glob("*")
-        return [*super().get_outputs(include_bytecode), *hook, *map(str, weights)]
+        return [*super().get_outputs(include_bytecode), *hook, *self.weights_files()]
+
+    def get_output_mapping(self) -> dict[str, str]:  # what a strict editable install links
+        return {**super().get_output_mapping(), **self.weights_files()}
 
     def hook_folder(self) -> str:
         if self.editable_mode:  # build_lib is thrown away; this becomes the editable wheel
@@ -53,6 +56,10 @@ class Build(build_py):
 
     def hook_files(self) -> tuple[str, str]:
         return f"{HOOK_MODULE}.py", f"{HOOK_MODULE}.pth"
+
+    def weights_files(self) -> dict[str, str]:
+        copy = Path(self.build_lib, WEIGHTS_COPY)
+        return {str(copy / path.name): str(path) for path in WEIGHTS_SOURCE.iterdir()}
 
 
 setup(cmdclass={"build_py": Build})

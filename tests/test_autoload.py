@@ -5,10 +5,12 @@ is built, installed by pip into a new virtual environment that sees this one's l
 uninstalled again.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -19,6 +21,12 @@ from torchreid_magnifier import autoload
 
 REPOSITORY = Path(__file__).parents[1]
 HOOK = "_torchreid_magnifier_autoload"
+# In place of this package's own, which may be large.
+WEIGHTS = f"""
+- {{name: stand-in, model: magnifiernet_r18, dataset: none, file: stand-in.pth, size: 7,
+   sha256: '{hashlib.sha256(b"weights").hexdigest()}', height: 128, width: 64, mean: [0, 0, 0],
+   std: [1, 1, 1], num_classes: 1, results: [], command: none, licence: MIT}}
+"""
 
 
 def run(python: Path | str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -49,8 +57,12 @@ def copy_sources(folder: Path) -> Path:
         if (REPOSITORY / name).exists():
             shutil.copy(REPOSITORY / name, folder / name)
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("torchreid_magnifier", "weights"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
+    shutil.copytree(
+        REPOSITORY / "torchreid_magnifier", folder / "torchreid_magnifier", ignore=ignored
+    )
+    (folder / "weights").mkdir()
+    (folder / "weights" / "manifest.yaml").write_text(WEIGHTS)
+    (folder / "weights" / "stand-in.pth").write_bytes(b"weights")
     return folder
 
 
@@ -208,6 +220,33 @@ def test_an_editable_install_has_the_hook(tmp_path):
     assert "torchreid_magnifier" not in environment.files()  # no copy: the sources are used
     result = run(environment.python, "-c", f"import sys; print({HOOK!r} in sys.modules)")
     assert (result.stdout, result.stderr) == ("True\n", "")
+    shipped = sources / "weights" / "stand-in.pth"
+    assert where_weights_are(environment.python, tmp_path) == f"{shipped}\n"
+
+
+def where_weights_are(python: Path | str, folder: Path, **options) -> str:
+    command = ("-m", "torchreid_magnifier", "weights", "download", "stand-in")
+    return run(python, *command, cwd=folder, **options).stdout
+
+
+def test_the_weights_are_installed_with_the_package(installed, tmp_path):
+    shipped = installed.packages / "torchreid_magnifier" / "weights" / "shipped"
+    assert where_weights_are(installed.python, tmp_path) == f"{shipped / 'stand-in.pth'}\n"
+
+
+def test_the_weights_of_a_source_tree(tmp_path):
+    copy_sources(tmp_path)
+    environ = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    shipped = tmp_path / "weights" / "stand-in.pth"
+    assert where_weights_are(sys.executable, tmp_path, environ=environ) == f"{shipped}\n"
+
+
+def test_the_source_distribution_has_the_weights(tmp_path):
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('.'))"
+    built = run(sys.executable, "-c", code, cwd=copy_sources(tmp_path)).stdout.split()[-1]
+    with tarfile.open(tmp_path / built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"weights/manifest.yaml", "weights/stand-in.pth", "setup.py"} <= names
 
 
 def test_the_wheel_lists_the_hook_and_the_type_marker(wheel):
@@ -216,6 +255,7 @@ def test_the_wheel_lists_the_hook_and_the_type_marker(wheel):
         listed = {line.split(",")[0] for line in archive.read(record).decode().splitlines()}
         (line,) = archive.read(f"{HOOK}.pth").decode().splitlines()
     assert {f"{HOOK}.py", f"{HOOK}.pth", "torchreid_magnifier/py.typed"} <= listed
+    assert "torchreid_magnifier/weights/shipped/stand-in.pth" in listed
     assert line.startswith("import ")
 
 

@@ -232,11 +232,11 @@ def test_two_versions_of_the_same_weights_lie_side_by_side(host, target):
         (gives(BODY * 3, length=False), "instead of 1,500,000"),
         (
             gives(PAGE, headers={"Content-Type": "text/html"}),
-            f"what came has {len(PAGE)} bytes instead of 1,500,000: a web page in place of the file",
+            f"has {len(PAGE)} bytes instead of 1,500,000: a web page in place of the file",
         ),
         (
             gives(PAGE, length=False),
-            f"what came has {len(PAGE)} bytes instead of 1,500,000: a web page in place of the file",
+            f"has {len(PAGE)} bytes instead of 1,500,000: a web page in place of the file",
         ),
         (says(404), "HTTP 404 Not Found"),
         (says(403), "HTTP 403 Forbidden"),
@@ -327,8 +327,8 @@ def test_when_nothing_works_everything_is_told(host, target, tmp_path):
         f"  {file}: has 7 bytes instead of 1,500,000\n"
         f"  {target}: there is no such file\n"
         f"  {host.address}/a: HTTP 404 Not Found\n"
-        f"  {host.address}/b: what came has the SHA-256 {hashlib.sha256(OTHER).hexdigest()} instead "
-        f"of {weights.sha256}\n"
+        f"  {host.address}/b: what came has the SHA-256 {hashlib.sha256(OTHER).hexdigest()} "
+        f"instead of {weights.sha256}\n"
         f"Get the file by other means and put it at {target}: 1,500,000 bytes, "
         f"SHA-256 {weights.sha256}."
     )
