@@ -8,8 +8,9 @@ Torchreid has registries only for datasets. Its models are in a private dict, it
 schedules in none, so they are added as the attributes and wrappers that ``scripts/main.py`` finds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import torchreid
@@ -22,14 +23,18 @@ from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import ALL_MODELS
 from .models.carrier import LossCarrier
-from .optim import WarmupMultiStepLR, default_warmup_epochs
+from .optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs
 
-SCHEDULE = "warmup_multi_step"
+SCHEDULES = {  # name -> method of the warm-up
+    "warmup_multi_step": "linear",
+    "exponential_warmup_multi_step": "exponential",
+}
+OPTIMIZER = "san_adam"
 MASKS_SUFFIX = "_masks"
 
 
 def register() -> None:
-    """Registers models, losses, datasets, the schedule and the loading of checkpoints.
+    """Registers models, losses, datasets, schedules, the optimizer, and the loading of checkpoints.
 
     It may be called any number of times. Call it again after ``register_image_dataset`` for a
     dataset of your own, and its ``<name>_masks`` is there too.
@@ -37,7 +42,8 @@ def register() -> None:
     _register_models()
     _register_losses()
     _register_datasets()
-    _register_schedule()
+    _register_schedules()
+    _register_optimizer()
     _register_checkpoints()
 
 
@@ -91,10 +97,9 @@ def _register_datasets() -> None:
             registered[masked] = with_masks(dataset, name)
 
 
-def _register_schedule() -> None:
+def _register_schedules() -> None:
     module = torchreid.optim.lr_scheduler
-    if SCHEDULE not in module.AVAI_SCH:  # the names in the error message for an unknown one
-        module.AVAI_SCH.append(SCHEDULE)
+    _add_names(module.AVAI_SCH, SCHEDULES)
 
     def extend(original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)
@@ -105,20 +110,55 @@ def _register_schedule() -> None:
             gamma: float = 0.1,
             max_epoch: int = 1,
         ) -> Any:
-            if lr_scheduler != SCHEDULE:
+            if lr_scheduler not in SCHEDULES:
                 return original(optimizer, lr_scheduler, stepsize, gamma, max_epoch)
             if not isinstance(stepsize, list):
                 raise TypeError(
-                    f"For {SCHEDULE} lr_scheduler, stepsize must be a list of epochs, "
+                    f"For {lr_scheduler} lr_scheduler, stepsize must be a list of epochs, "
                     f"but got {type(stepsize)}"
                 )
+            method = SCHEDULES[lr_scheduler]
             return WarmupMultiStepLR(
-                optimizer, stepsize, gamma, warmup_epochs=default_warmup_epochs(stepsize)
+                optimizer,
+                stepsize,
+                gamma,
+                warmup_epochs=default_warmup_epochs(stepsize, method),
+                warmup_method=method,
             )
 
         return build_lr_scheduler
 
     _replace("build_lr_scheduler", extend, torchreid.optim, module)
+
+
+def _register_optimizer() -> None:
+    module = torchreid.optim.optimizer
+    _add_names(module.AVAI_OPTIMS, [OPTIMIZER])
+
+    def extend(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def build_optimizer(*args: Any, **kwargs: Any) -> Any:
+            bound = signature(original).bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = bound.arguments
+            if given["optim"] != OPTIMIZER:
+                return original(*args, **kwargs)
+            if given["staged_lr"]:
+                raise ValueError(
+                    f"The optimizer {OPTIMIZER!r} has learning rates of its own: set "
+                    "train.staged_lr False."
+                )
+            betas = (given["adam_beta1"], given["adam_beta2"])
+            return SANAdam(given["model"], given["lr"], given["weight_decay"], betas)
+
+        return build_optimizer
+
+    _replace("build_optimizer", extend, torchreid.optim, module)
+
+
+def _add_names(known: list[str], names: Iterable[str]) -> None:
+    """Adds to torchreid's own list, which its error messages show."""
+    known.extend(name for name in names if name not in known)
 
 
 def _register_checkpoints() -> None:

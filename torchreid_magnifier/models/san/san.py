@@ -201,8 +201,16 @@ class SAN(LossCarrier):
                 "nn.DataParallel made several: train on one GPU (gpu_devices '0'), or take the "
                 "optimizer 'amsgrad'."
             )
+        if not torch.is_grad_enabled():
+            return
+        parameters = self.reconstruction_parameters()
+        if not all(parameter.requires_grad for parameter in parameters):
+            raise ValueError(
+                "The optimizer 'san_adam' steps the whole trunk and decoder, and some of their "
+                "parameters are frozen: set train.fixbase_epoch 0, or take another optimizer."
+            )
         self.reconstruction_gradients = list(
-            torch.autograd.grad(loss, self.reconstruction_parameters(), retain_graph=True)
+            torch.autograd.grad(loss, parameters, retain_graph=True)
         )
 
     def _split_input(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -247,7 +255,7 @@ _TRUNKS: dict[str, dict[str, Any]] = {
     "san": {"trunk": "resnet50"},
     "san_r18": {"trunk": "resnet18", "decoder_widths": _DECODER_R18},
 }
-# The first is the whole network.
+NETWORKS = tuple(_TRUNKS)  # names of the whole network
 _VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     # the rows of the paper's ablation
