@@ -24,6 +24,7 @@ from torchreid_magnifier.cli.ablation_grids import GRIDS, choose
 from torchreid_magnifier.cli.saved import Result
 from torchreid_magnifier.cli.train import read_configs
 from torchreid_magnifier.models.magnifiernet import MODELS
+from torchreid_magnifier.models.san import SAN_MODELS
 
 DATASETS = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
 
@@ -96,10 +97,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 # ------------------------------------------------------------------ what is run
 
 
-@pytest.mark.parametrize("network", ["magnifiernet", "magnifiernet_r18"])
-def test_every_cell_is_a_registered_model(network):
-    cells = [cell for grid in GRIDS.values() for cell in grid.cells]
-    assert {network + cell.suffix for cell in cells} <= set(MODELS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_cell_is_a_registered_model(grid):
+    grid = GRIDS[grid]
+    assert {network + cell.suffix for network in grid.networks for cell in grid.cells} <= {
+        *MODELS,
+        *SAN_MODELS,
+    }
+
+
+def test_what_the_grid_of_san_says_of_a_model_is_what_it_has():
+    for cell in GRIDS["san"].cells:
+        with torch.device("meta"):
+            model = SAN_MODELS["san_r18" + cell.suffix](3, "triplet", pretrained=False)
+        has = [True, model.decoder is not None, model.constraints is not None]
+        assert [column == "✓" for column in cell.columns] == has
 
 
 def test_what_table2_says_of_a_model_is_what_it_has():
@@ -425,14 +437,20 @@ def changed(stages, tmp_path):
         (
             (1, 2),
             {"model": {"name": "magnifiernet_r18_g"}},
-            "the stages' files must all have the whole network as model.name (magnifiernet or "
-            "magnifiernet_r18), found magnifiernet_r18_g: the grid adds the variants",
+            "for table2 the stages' files must all have the whole network as model.name "
+            "(magnifiernet or magnifiernet_r18), found magnifiernet_r18_g: the grid adds",
         ),
         (
             (2,),
             {"model": {"name": "magnifiernet"}},
-            "the stages' files must all have the whole network as model.name (magnifiernet or "
-            "magnifiernet_r18), found magnifiernet_r18 and magnifiernet: the grid",
+            "for table2 the stages' files must all have the whole network as model.name "
+            "(magnifiernet or magnifiernet_r18), found magnifiernet_r18 and magnifiernet: the",
+        ),
+        (
+            (1, 2),
+            {"model": {"name": "san_r18"}},
+            "for table2 the stages' files must all have the whole network as model.name "
+            "(magnifiernet or magnifiernet_r18), found san_r18: the grid",
         ),
         (
             (1,),

@@ -20,8 +20,8 @@ from .config import CommandError
 from .train import add_options, parse, read_configs
 
 _DESCRIPTION = """\
-Train and test variants of MagnifierNet alike, each with several seeds, and write tables and plots
-as the paper has them.
+Train and test variants of a network alike, each with several seeds, and write tables and plots
+as its paper has them.
 
 Interrupted, it goes on when the same command is given again. What is finished is not run again, and
 cells that are the same training share it. The tables have the grids, cells and seeds of the last

@@ -14,13 +14,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from ..models.magnifiernet import MODELS
 from . import saved, train
 from .ablation_grids import Cell, Grid
 from .config import CommandError
-
-# Networks with all the variants that the grids name.
-WHOLE = [name for name in MODELS if f"{name}_g" in MODELS]
 
 # What must not change between the runs of one table, though a single run may go on with it changed.
 FIXED = (
@@ -197,11 +193,13 @@ def check_options(keys: Sequence[str]) -> None:
 
 def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
     models = list(dict.fromkeys(cfg.model.name for cfg in stages))
-    if len(models) > 1 or models[0] not in WHOLE:
-        raise CommandError(
-            f"the stages' files must all have the whole network as model.name "
-            f"({' or '.join(WHOLE)}), found {' and '.join(models)}: the grid adds the variants"
-        )
+    for name, grid in grids.items():
+        if len(models) > 1 or models[0] not in grid.networks:
+            raise CommandError(
+                f"for {name} the stages' files must all have the whole network as model.name "
+                f"({' or '.join(grid.networks)}), found {' and '.join(models)}: the grid adds the "
+                "variants"
+            )
     for number, cfg in enumerate(stages, 1):
         for key, reason in _NOT_FOR_GRIDS.items():
             section, name = key.split(".")

@@ -1,11 +1,14 @@
-"""The ablations of the paper (section 4.4, its Table 2, Figures 4 and 5) as grids, and two more."""
+"""The ablations of MagnifierNet's paper (section 4.4), two more, and those of SAN, as grids."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..models import magnifiernet
+from ..models.san import san
 from .config import CommandError, closest
 
 COMPONENTS = ("G", "M", "SAB", "SFB", "SD")
+SAN_COMPONENTS = ("encoder", "reconstruction", "constraints")
 MARK = "✓"
 
 
@@ -15,7 +18,7 @@ class Cell(NamedTuple):
     Attributes:
         name: on the command line and in messages.
         columns: what stands for it in the table, under the grid's ``heads``.
-        suffix: of the model's name, after ``magnifiernet`` or ``magnifiernet_r18``.
+        suffix: of the model's name, after that of the whole network.
         sd: whether the semantic diversity loss joins in the stages that have it.
     """
 
@@ -33,16 +36,18 @@ class Grid(NamedTuple):
         heads: of the table's first columns.
         cells: its rows.
         reference: name of the cell that gains are over; none without.
+        networks: names of the whole networks that have these variants.
     """
 
     title: str
     heads: tuple[str, ...]
     cells: tuple[Cell, ...]
     reference: str = ""
+    networks: tuple[str, ...] = magnifiernet.NETWORKS
 
 
-def _components(name: str, suffix: str, *components: str) -> Cell:
-    columns = tuple(MARK if c in components else "" for c in COMPONENTS)
+def _components(name: str, suffix: str, *components: str, of: tuple[str, ...] = COMPONENTS) -> Cell:
+    columns = tuple(MARK if c in components else "" for c in of)
     return Cell(name, columns, suffix, "SD" in components)
 
 
@@ -98,6 +103,19 @@ GRIDS = {
             Cell("released-code", ("the released code's",), "_official", True),
         ),
         reference="all+SD",
+    ),
+    "san": Grid(
+        "SAN: the decoder and its losses",
+        SAN_COMPONENTS,
+        (
+            _components("encoder", "_encoder", *SAN_COMPONENTS[:1], of=SAN_COMPONENTS),
+            _components(
+                "reconstruction", "_reconstruction", *SAN_COMPONENTS[:2], of=SAN_COMPONENTS
+            ),
+            _components("SAN", "", *SAN_COMPONENTS, of=SAN_COMPONENTS),
+        ),
+        reference="encoder",
+        networks=san.NETWORKS,
     ),
 }
 

@@ -304,7 +304,7 @@ def _shape_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> 
 
 
 _TRUNKS = {"magnifiernet": "resnet50", "magnifiernet_r18": "resnet18"}
-# The first is the whole network.
+NETWORKS = tuple(_TRUNKS)  # names of the whole network
 _VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     # the other rows of the paper's Table 2
