@@ -8,23 +8,29 @@ from ..networks import Network, open_network
 from .config import CommandError
 
 
-def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--weights`` and what goes with it."""
+def add_network_options(parser: argparse.ArgumentParser, device: bool = True) -> None:
+    """Adds ``--weights`` and what goes with it; ``device``: see ``add_details``."""
     parser.add_argument(
         "--weights",
         required=True,
         metavar="NAME|FILE",
         help="a name that 'torchreid-magnifier weights list' shows, or a checkpoint of training",
     )
-    add_details(parser)
+    add_details(parser, device)
 
 
-def add_details(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that a checkpoint of training needs if no config.yaml is beside it."""
+def add_details(parser: argparse.ArgumentParser, device: bool = True) -> None:
+    """Adds the options that a checkpoint of training needs if no config.yaml is beside it.
+
+    ``device=False`` leaves ``--device`` out: the network is always on the CPU.
+    """
     beside = "of a checkpoint without the config.yaml that 'torchreid-magnifier train' writes"
     parser.add_argument("--model", metavar="NAME", help=f"{beside}: its model")
     parser.add_argument("--height", type=int, metavar="PIXELS", help="… the height of its images")
     parser.add_argument("--width", type=int, metavar="PIXELS", help="… and their width")
+    if not device:
+        parser.set_defaults(device="cpu")
+        return
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",

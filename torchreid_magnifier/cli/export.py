@@ -1,0 +1,62 @@
+"""``torchreid-magnifier export``: a trained network as one file for other programs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints import CheckpointError
+from ..export import Export, ExportError, ParityError, check_target, export_network
+from ..weights import WeightsError
+from . import FAILED, USAGE_ERROR
+from .network_options import add_network_options, chosen_network
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="torchreid-magnifier export",
+        description="Write a trained network as one file, weights and preprocessing included: "
+        "images in, embeddings and the part labels of its masks out, any number of images at a "
+        "time. The file is checked against the network before it is put in place.",
+    )
+    add_network_options(parser, device=False)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="file to write, which must not exist: NAME.onnx for ONNX, NAME.pt2 for a program of "
+        "torch.export",
+    )
+    parser.add_argument(
+        "--opset", type=int, metavar="N", help="version of ONNX's operators (default: 18)"
+    )
+    args = parser.parse_args(argv)
+    try:
+        check_target(args.out, args.opset)
+        print(summary(export_network(chosen_network(args), args.out, args.opset)))
+    except (ExportError, WeightsError, CheckpointError, OSError) as error:
+        print(f"torchreid-magnifier export: error: {error}", file=sys.stderr)
+        return FAILED if isinstance(error, ParityError) else USAGE_ERROR
+    return 0
+
+
+def summary(export: Export) -> str:
+    """What was written, and how it compares with the network, as text."""
+    told, parity = export.description, export.parity
+    outputs = [f"embedding (N, {told.embedding_size})"]
+    if told.parts:
+        outputs.append(f"labels (N, {told.height // 8}, {told.width // 8})")
+    lines = [
+        f"Wrote {export.path}: {told.model}, {export.size / 1e6:.1f} MB",
+        f"  images (N, 3, {told.height}, {told.width}) -> {', '.join(outputs)}",
+        f"  checked on {parity.images} images: embeddings differ from the network's by "
+        f"{parity.deviation:.1g} of the largest value",
+    ]
+    if parity.other_labels:
+        lines.append(
+            f"  {parity.other_labels} of {parity.labels} part labels differ, where two parts are "
+            f"equal up to rounding, in {parity.other_images} images, left out of that comparison"
+        )
+    return "\n".join(lines)

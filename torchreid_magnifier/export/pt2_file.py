@@ -1,0 +1,49 @@
+"""Programs of ``torch.export``: run by torch alone, without this package."""
+
+import io
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from .description import KEY, Description
+from .errors import ExportError
+from .parity import Run
+
+
+def require(opset: int | None) -> None:
+    """Raises:
+    ExportError: an opset is given.
+    """
+    if opset is not None:
+        raise ExportError(f"an opset is for ONNX files, got {opset}: leave it out")
+
+
+def to_bytes(program: ExportedProgram, description: Description, opset: int | None) -> bytes:
+    """The content of a .pt2 file, weights and description included.
+
+    Raises:
+        ExportError: as ``require``.
+    """
+    require(opset)
+    data = io.BytesIO()
+    torch.export.save(program, data, extra_files={KEY: description.to_json()})
+    return data.getvalue()
+
+
+def read_description(data: bytes) -> str:
+    """The description in a file's content, as JSON; an empty text if there is none."""
+    extra = {KEY: ""}
+    torch.export.load(io.BytesIO(data), extra_files=extra)
+    return extra[KEY]
+
+
+def runner(data: bytes) -> Run:
+    """Runs a file's content on the CPU."""
+    module = torch.export.load(io.BytesIO(data)).module()
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return module(images)
+
+    return run
