@@ -31,6 +31,7 @@ SCHEDULES = {  # name -> method of the warm-up
 }
 OPTIMIZER = "san_adam"
 MASKS_SUFFIX = "_masks"
+TEXTURES_SUFFIX = "_textures"
 
 
 def register() -> None:

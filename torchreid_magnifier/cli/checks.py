@@ -1,5 +1,6 @@
 """What can be said about a configuration before any data is read."""
 
+import copy
 import os
 import tempfile
 from collections.abc import Sequence
@@ -13,8 +14,18 @@ from torchreid import optim as torchreid_optim
 from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
-from ..models.magnifiernet import LOSSES, STRIDE, MagnifierNet
-from ..registry import dataset_folder, dataset_names, model_names
+from ..losses.decoder_triplet import NUM_INSTANCES
+from ..models import SAN, MagnifierNet
+from ..models.carrier import LossCarrier
+from ..models.magnifiernet import LOSSES, STRIDE
+from ..registry import (
+    MASKS_SUFFIX,
+    OPTIMIZER,
+    TEXTURES_SUFFIX,
+    dataset_folder,
+    dataset_names,
+    model_names,
+)
 from .config import CommandError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -104,12 +115,12 @@ def _check_model(cfg: CfgNode) -> None:
             "train.fixbase_epoch trains the classifier alone, which has no loss with "
             "loss.triplet.weight_x 0.0: set weight_x to 1.0, or fixbase_epoch to 0"
         )
-    if not isinstance(model, MagnifierNet):
-        if cfg.loss.name == "triplet_sd":
-            raise CommandError(
-                f"loss.name triplet_sd is MagnifierNet's second stage; {cfg.model.name} has no "
-                "such loss: take softmax or triplet"
-            )
+    if cfg.loss.name == "triplet_sd" and not isinstance(model, MagnifierNet):
+        raise CommandError(
+            f"loss.name triplet_sd is MagnifierNet's second stage; {cfg.model.name} has no "
+            "such loss: take softmax or triplet"
+        )
+    if not isinstance(model, LossCarrier):
         return
     height, width = cfg.data.height, cfg.data.width
     if height % STRIDE or width % STRIDE:
@@ -117,11 +128,41 @@ def _check_model(cfg: CfgNode) -> None:
             f"{cfg.model.name} needs data.height and data.width divisible by {STRIDE}, found "
             f"{height} and {width}: the nearest are {_nearest(height)} and {_nearest(width)}"
         )
-    unmasked = [name for name in cfg.data.sources if not name.endswith("_masks")]
-    if unmasked and model.mask_module is not None and not cfg.test.evaluate:
+    if cfg.test.evaluate:
+        return
+    if isinstance(model, MagnifierNet) and model.mask_module is not None:
+        _check_companions(cfg, "part labels", MASKS_SUFFIX)
+    if isinstance(model, SAN) and model.decoder is not None:
+        _check_companions(cfg, "textures", TEXTURES_SUFFIX)
+    if isinstance(model, SAN) and model.constraints is not None:
+        _check_groups(cfg)
+
+
+def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
+    """That every source gives what the model learns from, besides images."""
+    for name in cfg.data.sources:
+        if not name.endswith(suffix):
+            raise CommandError(
+                f"{cfg.model.name} trains with {what}, but data.sources has {name!r}: "
+                f"take '{name}{suffix}'"
+            )
+
+
+def _check_groups(cfg: CfgNode) -> None:
+    """That every batch holds the groups of images that SAN's triplet constraints compare."""
+    size, smallest = cfg.train.batch_size, 2 * NUM_INSTANCES
+    wrong = []
+    if cfg.sampler.train_sampler != "RandomIdentitySampler":
+        wrong.append("sampler.train_sampler RandomIdentitySampler")
+    if cfg.sampler.num_instances != NUM_INSTANCES:
+        wrong.append(f"sampler.num_instances {NUM_INSTANCES}")
+    if size % NUM_INSTANCES or size < smallest:
+        nearest = max(smallest, round(size / NUM_INSTANCES) * NUM_INSTANCES)
+        wrong.append(f"train.batch_size {nearest} (a multiple of {NUM_INSTANCES})")
+    if wrong:
         raise CommandError(
-            f"{cfg.model.name} trains with part labels, but data.sources has {unmasked[0]!r}: "
-            f"take '{unmasked[0]}_masks'"
+            f"{cfg.model.name} compares {NUM_INSTANCES} images of each person in a batch: set "
+            + " and ".join(wrong)
         )
 
 
@@ -133,10 +174,15 @@ def _structure(name: str, loss: str) -> nn.Module:
 
 
 def _check_optimizer(cfg: CfgNode) -> None:
-    """torchreid's own checks, on a dummy: it would make them only when all data has been read."""
-    arguments = optimizer_arguments(cfg) | {"staged_lr": False}  # that looks into the real model
+    """torchreid's own checks, on the structure: it would make them when all data has been read."""
+    if cfg.train.optim == OPTIMIZER and cfg.train.fixbase_epoch:
+        raise CommandError(
+            f"train.optim {OPTIMIZER} steps the whole network from the first epoch: set "
+            "train.fixbase_epoch 0"
+        )
+    model = copy.deepcopy(_structure(cfg.model.name, cfg.loss.name))  # san_adam changes it
     try:
-        optimizer = torchreid_optim.build_optimizer(nn.Linear(1, 1), **arguments)
+        optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
         torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
     except (ValueError, TypeError) as error:
         raise CommandError(f"section 'train': {error}") from error
