@@ -195,7 +195,7 @@ def test_faulty_masks_are_found_when_the_dataset_is_made(root):
         f"    {root}/tiny/images_ps_label/train/0_0_0.png\n"
         f"    {root}/tiny_ps_label/images/train/0_0_0.png\n"
         f"    {root}_ps_label/tiny/images/train/0_0_0.png\n"
-        "Masks are made by\n"
+        "Part masks are made by\n"
         f"  torchreid-magnifier masks make --dataset tiny_people --root {root}"
     )
 

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from torchreid_magnifier.data.masks import (
+    MASKS,
     MaskError,
-    check_masks,
     find_mask,
     mask_candidates,
     read_mask,
@@ -79,7 +79,7 @@ def test_finds_the_mask_in_each_layout(tmp_path, image, mask):
     mask = save(tmp_path / mask, labels_0_to_7())
     assert find_mask(image, tmp_path) == mask
     assert find_mask(image) == mask
-    assert check_masks([save_image(image)], root=tmp_path) == {image: mask}
+    assert MASKS.check([save_image(image)], root=tmp_path) == {image: mask}
 
 
 def test_candidates_go_from_the_nearest_folder_up_to_the_root():
@@ -112,7 +112,7 @@ def test_relative_paths_are_followed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_image("images/x.jpg")
     mask = save(tmp_path / "images_ps_label/x.png", labels_0_to_7())
-    assert check_masks(["images/x.jpg"]) == {"images/x.jpg": mask}
+    assert MASKS.check(["images/x.jpg"]) == {"images/x.jpg": mask}
 
 
 def test_folders_are_searched_once_however_many_images_they_hold(tmp_path, monkeypatch):
@@ -122,7 +122,7 @@ def test_folders_are_searched_once_however_many_images_they_hold(tmp_path, monke
     asked = []
     isdir = os.path.isdir
     monkeypatch.setattr(os.path, "isdir", lambda path: asked.append(path) or isdir(path))
-    check_masks(images, root=tmp_path / "set")
+    MASKS.check(images, root=tmp_path / "set")
     assert len(asked) == 2
 
 
@@ -242,18 +242,18 @@ def images(tmp_path):
 
 def check(images, root):
     with pytest.raises(MaskError) as error:
-        check_masks(images, "my_set", root)
+        MASKS.check(images, "my_set", root)
     return str(error.value).replace(str(root), "ROOT")
 
 
 def test_all_is_well(images, tmp_path):
-    masks = check_masks(images * 2, "my_set", tmp_path)
+    masks = MASKS.check(images * 2, "my_set", tmp_path)
     assert list(masks) == images
     assert list(masks.values()) == [str(tmp_path / f"set_ps_label/{i}.png") for i in range(10)]
 
 
 def test_no_images_is_all_well():
-    assert check_masks([]) == {}
+    assert MASKS.check([]) == {}
 
 
 def test_one_message_tells_every_kind_of_fault(images, tmp_path):
@@ -282,7 +282,7 @@ def test_one_message_tells_every_kind_of_fault(images, tmp_path):
         "  ROOT/set_ps_label/4.png: expected 8x16, found 16x8\n"
         "masks with labels other than the integers 0 to 7: 1\n"
         "  ROOT/set_ps_label/5.png: found 8\n"
-        "Masks are made by\n"
+        "Part masks are made by\n"
         "  torchreid-magnifier masks make --dataset my_set --root ROOT --overwrite"
     )
 
@@ -302,7 +302,7 @@ def test_a_long_list_is_cut_after_five_paths(images, tmp_path):
         "  tried for the first of them:\n"
         "    ROOT/set_ps_label/0.png\n"
         "    ROOT_ps_label/set/0.png\n"
-        "Masks are made by\n"
+        "Part masks are made by\n"
         "  torchreid-magnifier masks make --dataset my_set --root ROOT"
     )
 
@@ -320,7 +320,7 @@ def test_an_image_cut_short_is_found_though_its_header_is_whole(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (128, 64, 3)).astype(np.uint8)
     image = save(tmp_path / "set/x.jpg", noise)
     save(tmp_path / "set_ps_label/x.png", labels_0_to_7(128, 64))
-    check_masks([image])
+    MASKS.check([image])
     cut(image)
     with Image.open(image) as header:
         assert header.size == (64, 128)
@@ -332,8 +332,8 @@ def test_an_image_cut_short_is_found_though_its_header_is_whole(tmp_path):
 def test_a_root_with_a_space_is_quoted_and_an_unknown_one_is_left_open(tmp_path):
     images = [save_image(tmp_path / "my data/x.jpg")]
     with pytest.raises(MaskError) as error:
-        check_masks(images, "my_set", tmp_path / "my data")
+        MASKS.check(images, "my_set", tmp_path / "my data")
     assert str(error.value).endswith(f" --dataset my_set --root '{tmp_path}/my data'")
     with pytest.raises(MaskError) as error:
-        check_masks(images)
+        MASKS.check(images)
     assert str(error.value).endswith(" masks make --dataset DATASET --root ROOT")

@@ -68,17 +68,19 @@ def test_losses():
     assert torchreid.losses.PartSegmentationLoss is torchreid_magnifier.PartSegmentationLoss
 
 
-def test_every_image_dataset_has_its_masks():
-    names = [name for name in DATASETS if not name.endswith("_masks")]
+@pytest.mark.parametrize("suffix", ["_masks", "_textures"])
+def test_every_image_dataset_has_its_companions(suffix):
+    plain = [name for name in DATASETS if not name.endswith(("_masks", "_textures"))]
+    names = [name for name in plain if not name.startswith("test_")]  # those of other tests
     assert {"market1501", "cuhk03", "dukemtmcreid", "msmt17", "synthetic_pedestrians"} <= set(names)
     assert "synthetic_pedestrians_occluded" in names
     for name in names:
-        masked = DATASETS[f"{name}_masks"]
-        assert issubclass(masked, DATASETS[name]) and masked is not DATASETS[name]
-    assert not [name for name in DATASETS if name.endswith("_masks_masks")]
+        extended = DATASETS[name + suffix]
+        assert issubclass(extended, DATASETS[name]) and extended is not DATASETS[name]
+        assert not {name + suffix + other for other in ("_masks", "_textures")} & set(DATASETS)
 
 
-def test_a_dataset_of_the_users_own_gets_masks_when_registered_again():
+def test_a_dataset_of_the_users_own_gets_companions_when_registered_again():
     class Mine(torchreid.data.ImageDataset):
         pass
 
@@ -86,9 +88,10 @@ def test_a_dataset_of_the_users_own_gets_masks_when_registered_again():
     try:
         torchreid_magnifier.register()
         assert issubclass(DATASETS["mine_masks"], Mine)
+        assert issubclass(DATASETS["mine_textures"], Mine)
     finally:
-        del DATASETS["mine"]
-        DATASETS.pop("mine_masks", None)
+        for name in ("mine", "mine_masks", "mine_textures"):
+            DATASETS.pop(name, None)
 
 
 # ---------------------------------------------------------------------- once is enough

@@ -8,7 +8,7 @@ After ``pip install``, importing torchreid is enough (see ``autoload``):
 
 from .checkpoints import CheckpointError, load_weights, read_checkpoint
 from .conversion import convert_official_state_dict
-from .data.datasets import with_masks
+from .data.datasets import with_masks, with_textures
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import SAN, MagnifierNet
 from .optim import WarmupMultiStepLR
@@ -30,6 +30,7 @@ __all__ = [
     "read_checkpoint",
     "register",
     "with_masks",
+    "with_textures",
 ]
 
 register()

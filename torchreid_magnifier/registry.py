@@ -16,7 +16,7 @@ from typing import Any
 import torchreid
 
 from .checkpoints import allow_numpy_scalars, load_weights, require_resumable, unwrap
-from .data.datasets import with_masks
+from .data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, with_masks, with_textures
 from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
@@ -30,15 +30,14 @@ SCHEDULES = {  # name -> method of the warm-up
     "exponential_warmup_multi_step": "exponential",
 }
 OPTIMIZER = "san_adam"
-MASKS_SUFFIX = "_masks"
-TEXTURES_SUFFIX = "_textures"
+_WITH_COMPANIONS = {MASKS_SUFFIX: with_masks, TEXTURES_SUFFIX: with_textures}
 
 
 def register() -> None:
     """Registers models, losses, datasets, schedules, the optimizer, and the loading of checkpoints.
 
     It may be called any number of times. Call it again after ``register_image_dataset`` for a
-    dataset of your own, and its ``<name>_masks`` is there too.
+    dataset of your own, and its ``<name>_masks`` and ``<name>_textures`` are there too.
     """
     _register_models()
     _register_losses()
@@ -61,6 +60,11 @@ def dataset_names() -> list[str]:
 def dataset_folder(name: str) -> str | None:
     """The folder below the data root that a dataset is read from, where its class tells it."""
     return getattr(_image_datasets()[name], "dataset_dir", None)
+
+
+def trains_only(name: str) -> bool:
+    """Whether a dataset has images to train on only, where its class tells it."""
+    return getattr(_image_datasets().get(name), "only_to_train", False)
 
 
 def _models() -> dict[str, Callable[..., Any]]:
@@ -93,9 +97,11 @@ def _register_datasets() -> None:
                 f"{OWN_FOLDERS}: there is a dataset {name!r} already; rename the folder"
             )
     for name, dataset in list(registered.items()):
-        masked = name + MASKS_SUFFIX
-        if not name.endswith(MASKS_SUFFIX) and masked not in registered:
-            registered[masked] = with_masks(dataset, name)
+        if name.endswith(tuple(_WITH_COMPANIONS)):
+            continue
+        for suffix, extended in _WITH_COMPANIONS.items():
+            if name + suffix not in registered:
+                registered[name + suffix] = extended(dataset, name)
 
 
 def _register_schedules() -> None:

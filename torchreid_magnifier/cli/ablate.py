@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..checkpoints import CheckpointError
-from ..data.masks import MaskError
+from ..data.companions import CompanionError
 from . import FAILED, USAGE_ERROR, ablation_grids, ablation_report
 from .ablation import Ablation, FailedRun, check_options
 from .config import CommandError
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         _run(_parse(argv), shlex.join(["torchreid-magnifier", "ablate", *argv]))
-    except (CommandError, CheckpointError, MaskError, OSError) as error:
+    except (CommandError, CheckpointError, CompanionError, OSError) as error:
         print(f"torchreid-magnifier ablate: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except FailedRun as error:

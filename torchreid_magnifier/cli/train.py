@@ -25,7 +25,7 @@ from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
-from ..data.masks import MaskError
+from ..data.companions import CompanionError
 from . import USAGE_ERROR, saved
 from .checks import check, missing_folders
 from .config import (
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status: 0, or 2 after a mistake in what was given."""
     try:
         run(plan(read_stages(_parse(argv))))
-    except (CommandError, CheckpointError, MaskError, OSError) as error:
+    except (CommandError, CheckpointError, CompanionError, OSError) as error:
         print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     return 0

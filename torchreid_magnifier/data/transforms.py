@@ -7,7 +7,8 @@ as it is, and lets the labels follow the transforms that move pixels.
 import copy
 import importlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,22 @@ _GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
     "numpy": (np.random.get_state, np.random.set_state),
     "torch": (torch.get_rng_state, torch.set_rng_state),
 }
+
+
+@contextmanager
+def keeping_random_states(generators: Sequence[str] = tuple(_GENERATORS)) -> Iterator[None]:
+    """Random numbers that are drawn in here are drawn again afterwards.
+
+    Args:
+        generators: of ``random``, ``numpy`` and ``torch``, those that are set back.
+    """
+    states = [_GENERATORS[name][0]() for name in generators]
+    try:
+        yield
+    finally:
+        for name, state in zip(generators, states, strict=True):
+            _GENERATORS[name][1](state)
+
 
 # Transforms that move pixels, and the generators they draw from. Only these are set back: the
 # states of all three take as long as reading the mask.
@@ -136,10 +153,8 @@ class JointTransform:
         for step, for_labels, generators in self._steps:
             if for_labels is not None:
                 # Labels first: what the image then draws is what it would draw alone.
-                states = [_GENERATORS[name][0]() for name in generators]
-                moved = for_labels(moved)
-                for name, state in zip(generators, states, strict=True):
-                    _GENERATORS[name][1](state)
+                with keeping_random_states(generators):
+                    moved = for_labels(moved)
             transformed = step(transformed)
 
         shape = (3, moved.height, moved.width)

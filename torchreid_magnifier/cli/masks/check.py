@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ...data.masks import FAULTS, fault_report, inspect_masks
+from ...data.masks import MASKS
 from ...parsing.survey import survey_masks
 from ...parts import FOREGROUND, PARTS
 from .. import FAILED
@@ -29,15 +29,15 @@ def run(args: argparse.Namespace) -> int:
     """Check, and return the exit status: 1 if there are faults."""
     images = chosen_images(args)
     survey = survey_masks(images.paths, images.top)
-    found = inspect_masks(images.paths, images.top)
+    found = MASKS.inspect(images.paths, images.top)
     print(f"{survey}\n")
-    for kind in FAULTS:
+    for kind in MASKS.kinds:
         print(f"{kind}: {len(found.faults.get(kind, []))}")
     if args.without:
         paths = survey.without(PARTS.index(args.without))
         print(f"\nwithout {args.without}: {len(paths)}", *paths, sep="\n")
     if found.faults:
-        print(fault_report(found, _which(args), images.top), file=sys.stderr)
+        print(MASKS.report(found, _which(args), images.top), file=sys.stderr)
         return FAILED
     return 0
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from ..datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, plain_name
 from ..faults import listed
 from .base import CheckedImageDataset, DatasetError, Sample, Splits
 
@@ -133,10 +134,10 @@ def own_folder(name: str) -> type[ImageFolder]:
     Raises:
         ValueError: the name cannot be a dataset's.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name.endswith("_masks"):
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or plain_name(name) != name:
         raise ValueError(
             f"{OWN_FOLDERS}: expected names of letters, digits, _ and -, that do not end in "
-            f"_masks, with commas between them; found {name!r}"
+            f"{MASKS_SUFFIX} or {TEXTURES_SUFFIX}, with commas between them; found {name!r}"
         )
     cls = type(f"ImageFolder_{name}", (ImageFolder,), {"dataset_dir": name, "__module__": __name__})
     globals()[cls.__name__] = cls  # where pickle looks for it, in worker processes too
