@@ -13,7 +13,12 @@ COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
     "ablate": "train and compare the variants of the paper's ablations, over several seeds",
     "masks": "make, import, check and show the part labels that training with masks reads",
+    "textures": "make, check and show the textures that training SAN reads",
     "weights": "list, download, verify and pack trained weights",
+    "show": "draw what networks see, find and have learnt: parts, activations, rankings, regions",
+    "export": "write a trained network as ONNX or a torch.export program, for other programs",
+    "extract": "embeddings of images and videos into one file, to search in or to go on with",
+    "search": "the pictures of such a file that are nearest to queries",
     "convert": "rewrite a checkpoint of the released MagnifierNet code for this package",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }

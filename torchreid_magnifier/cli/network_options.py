@@ -31,6 +31,11 @@ def add_details(parser: argparse.ArgumentParser, device: bool = True) -> None:
     if not device:
         parser.set_defaults(device="cpu")
         return
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device``."""
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from .masks import LABELS_SUFFIX
 
 
-def files_below(root: str, endings: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+def files_below(
+    root: str | os.PathLike, endings: tuple[str, ...]
+) -> Iterator[tuple[str, list[str]]]:
     """Each folder that has such files, and their sorted names; upper folders first.
 
     Folders of part labels are passed by, and hidden files, which some systems put beside others.

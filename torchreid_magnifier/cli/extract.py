@@ -1,0 +1,99 @@
+"""``torchreid-magnifier extract``: the embeddings of images and videos, in one file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..checkpoints import CheckpointError
+from ..retrieval import RetrievalError, extract
+from ..weights import WeightsError
+from . import FAILED, USAGE_ERROR
+from .arguments import positive
+from .config import CommandError
+from .network_options import add_network_options, chosen_network
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand.
+
+    Returns:
+        The exit status: 0; 1 if pictures could not be used, or if something went wrong on the way;
+        2 after a mistake in what was given.
+    """
+    args = _parse(argv)
+    try:
+        network = chosen_network(args)
+        written = extract(
+            network,
+            args.sources,
+            args.out,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            dtype="float16" if args.fp16 else "float32",
+            every=args.every,
+            overwrite=args.overwrite,
+        )
+    except (RetrievalError, WeightsError, CheckpointError, CommandError) as error:
+        print(f"torchreid-magnifier extract: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        print(f"torchreid-magnifier extract: error: {error}", file=sys.stderr)
+        return FAILED
+    before = f" ({written.continued} pictures by an interrupted run)" if written.continued else ""
+    print(
+        f"{args.out}: {written.rows} embeddings of {written.size} values, not L2-normalised{before}"
+    )
+    if written.faults:
+        lines = [f"pictures or videos that could not be used: {len(written.faults)}"]
+        print("\n  ".join(lines + written.faults), file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="torchreid-magnifier extract",
+        description="Write the embeddings of person crops, the share of each body part in them, "
+        "and what they were made with. The embeddings are not L2-normalised: compare them by "
+        "cosine. A run that was interrupted goes on when the same command is given again.",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="image, video, folder (with all below it), or pattern in quotes, such as "
+        "'crops/**/*.jpg'",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="new file, .npz or .parquet"
+    )
+    add_network_options(parser)
+    parser.add_argument(
+        "--every",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="of videos, take every Nth frame (default: all)",
+    )
+    parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="pictures that the network sees at once (default: 32)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=4,
+        metavar="N",
+        help="threads that read pictures (default: 4)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace FILE, and an unfinished run with other settings",
+    )
+    return parser.parse_args(argv)
