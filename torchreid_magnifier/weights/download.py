@@ -65,10 +65,6 @@ class _LinkFailed(Exception):
     """A link that does not give the file, with the reason."""
 
 
-class _WrongFile(_LinkFailed):
-    """What came is not the file."""
-
-
 class _Passing(Exception):
     """A fault that may have passed at the next attempt.
 
@@ -82,6 +78,10 @@ class _Passing(Exception):
         self.pause = pause
 
 
+class _WrongFile(Exception):
+    """What came is not the file, with what is wrong with it."""
+
+
 def _try_link(link: str, weights: Weights, folder: Path) -> None:
     """Leaves the verified file in ``folder``.
 
@@ -90,20 +90,10 @@ def _try_link(link: str, weights: Weights, folder: Path) -> None:
         OSError: this machine cannot store the file.
     """
     for attempt in range(ATTEMPTS):
-        folder.mkdir(exist_ok=True)
-        before = _size(folder)
         try:
-            _attempt(link, weights, folder)
-            return
-        except _WrongFile as failure:
-            shutil.rmtree(folder)
-            if not before:
-                raise
-            fault = _Passing(f"{failure}, after an earlier download was continued", pause=0)
+            return _attempt(link, weights, folder)
         except _Passing as passing:
             fault = passing
-            if before and _size(folder) == before:
-                shutil.rmtree(folder)  # the host may be unable to continue: from the beginning
         pause = FIRST_PAUSE * 2**attempt if fault.pause is None else fault.pause
         if attempt + 1 == ATTEMPTS:
             raise _LinkFailed(f"{fault} (tried {ATTEMPTS} times)")
@@ -115,23 +105,57 @@ def _try_link(link: str, weights: Weights, folder: Path) -> None:
 
 def _attempt(link: str, weights: Weights, folder: Path) -> None:
     """One download, continued where an earlier one ended, and the check of what came."""
+    folder.mkdir(exist_ok=True)
+    before = _size(folder)
+    try:
+        _transfer(link, weights, folder / _FILE)
+        if fault := weights.fault_of(folder / _FILE):
+            raise _WrongFile(fault)
+    except _WrongFile as wrong:
+        reason = f"what came {wrong}{_page(folder)}"
+        shutil.rmtree(folder)
+        if before:
+            raise _Passing(f"{reason}, an earlier download continued", pause=0) from None
+        raise _LinkFailed(reason) from None
+    except gdown.DownloadCancelled:
+        raise _LinkFailed(f"no byte of the file came in {PATIENCE:g} seconds") from None
+    except gdown.FileURLRetrievalError as error:  # Drive: not public, or asked for too often
+        raise _LinkFailed(_one_line(error)) from error
+    except gdown.DownloadError as error:  # cut off, or the host cannot continue
+        if _size(folder) == before:
+            shutil.rmtree(folder)  # from the beginning, then
+        raise _Passing(_one_line(error).split(". The received")[0]) from error
+    except requests.HTTPError as error:
+        raise _http_fault(error) from error
+    except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+        raise _LinkFailed(_one_line(error)) from error  # settings, which do not pass
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _Passing(_one_line(error)) from error
+    except requests.RequestException as error:
+        raise _LinkFailed(_one_line(error)) from error
+    except (AssertionError, KeyError, ValueError) as error:  # a page that gdown does not expect
+        raise _LinkFailed(f"gdown cannot read the answer ({error!r})") from error
+
+
+def _transfer(link: str, weights: Weights, path: Path) -> None:
+    """Downloads by gdown, with a bar, and gives up where it cannot become the file."""
     giving_up = threading.Event()
     patience = threading.Timer(PATIENCE, giving_up.set)
     patience.daemon = True
-    patience.start()
+
+    def watch(done: int, total: int | None) -> None:
+        patience.cancel()
+        bar.update(done - bar.n)
+        size = done if total is None else total
+        if size > weights.size or (total is not None and size != weights.size):
+            raise _WrongFile(f"has {size:,} bytes instead of {weights.size:,}")
+
     with tqdm(total=weights.size, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-
-        def watch(done: int, total: int | None) -> None:
-            patience.cancel()
-            bar.update(done - bar.n)
-            size = done if total is None else total
-            if size > weights.size or (total is not None and size != weights.size):
-                raise _WrongFile(f"has {size:,} bytes instead of {weights.size:,}")
-
+        patience.start()
         try:
             gdown.download(
                 link,
-                str(folder / _FILE),
+                str(path),
                 quiet=True,
                 use_cookies=False,
                 resume=True,
@@ -139,24 +163,6 @@ def _attempt(link: str, weights: Weights, folder: Path) -> None:
                 timeout=TIMEOUT,
                 cancel=giving_up,
             )
-            if fault := weights.fault_of(folder / _FILE):
-                raise _WrongFile(fault)
-        except _WrongFile as failure:
-            raise _WrongFile(f"what came {failure}{_page(folder)}") from None
-        except gdown.DownloadCancelled:
-            raise _LinkFailed(f"no byte of the file came in {PATIENCE:g} seconds") from None
-        except gdown.FileURLRetrievalError as error:  # Drive: not public, or asked for too often
-            raise _LinkFailed(_one_line(error)) from error
-        except gdown.DownloadError as error:  # cut off in the middle
-            raise _Passing(_one_line(error).split(". The received")[0]) from error
-        except requests.HTTPError as error:
-            raise _http_fault(error) from error
-        except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
-            raise _LinkFailed(_one_line(error)) from error  # settings, which do not pass
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise _Passing(_one_line(error)) from error
-        except requests.RequestException as error:
-            raise _LinkFailed(_one_line(error)) from error
         finally:
             patience.cancel()
 

@@ -10,8 +10,11 @@ from ...weights.manifest import OWN_MANIFESTS
 
 HELP = "print which weights there are"
 
-_HEADS = ("name", "model", "trained on", "MB", "input", "tested on", "rank-1", "mAP")
-_HEADS += ("licence", "file")
+_HEADS: tuple[str, ...] = (
+    *("name", "model", "trained on", "MB", "input"),
+    *("tested on", "rank-1", "mAP"),
+    *("licence", "file"),
+)
 _TO_THE_RIGHT = ("MB", "rank-1", "mAP")
 
 
