@@ -5,7 +5,6 @@ import json
 import re
 from functools import partial
 
-import numpy as np
 import pytest
 from PIL import Image
 from torchreid import data as torchreid_data
@@ -13,7 +12,7 @@ from torchreid import engine as torchreid_engine
 from tqdm import tqdm
 
 from torchreid_magnifier.cli import demo, main
-from torchreid_magnifier.cli.comparison import Comparison, Sample, Search, Settings
+from torchreid_magnifier.cli.comparison import Comparison, Settings
 from torchreid_magnifier.data.synthetic import Settings as People
 from torchreid_magnifier.data.synthetic import generate
 
@@ -100,25 +99,6 @@ def test_occluded_queries_are_those_of_the_registered_dataset(tmp_path):
     engine = torchreid_engine.ImageTripletEngine(datamanager, stage.model, None)
     rank1 = engine.test(dist_metric="cosine", ranks=[1])
     assert stage.search.rank1_and_map(comparison.occluded)[0] == pytest.approx(rank1)
-
-
-def test_ranked_leaves_out_the_persons_images_by_the_same_camera():
-    generator = np.random.default_rng(0)
-    query = [Sample("q", 3, 1, 0)]
-    gallery = [
-        Sample(f"g{i}", int(pid), int(camid), 0)
-        for i, (pid, camid) in enumerate(generator.integers(2, 5, (30, 2)))
-    ]
-    gallery.append(Sample("same camera", 3, 1, 0))
-    distances = generator.random((1, 31))
-    distances[0, -1] = 0
-    expected, left = [], list(range(31))
-    while len(expected) < 10:
-        nearest = min(left, key=lambda i: distances[0, i])
-        left.remove(nearest)
-        if not (gallery[nearest].pid == 3 and gallery[nearest].camid == 1):
-            expected.append(gallery[nearest])
-    assert Search(distances, query, gallery).ranked(0, 10) == expected
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torchreid import utils as torchreid_utils
 from tqdm import tqdm
 
 from ..data.synthetic import SyntheticPedestriansOccluded
+from ..explain.rankings import Sample, Search
 from ..models.magnifiernet import MagnifierNet
 
 DATASET = "synthetic_pedestrians"
@@ -54,51 +55,6 @@ class Settings:
     batch_size: int = 32
     workers: int = 1
     seed: int = 1
-
-
-class Sample(NamedTuple):
-    """An image of a torchreid dataset."""
-
-    path: str
-    pid: int
-    camid: int
-    dsetid: int
-
-
-@dataclass(frozen=True)
-class Search:
-    """What a network makes of the test set: how far every gallery image is from every query.
-
-    Attributes:
-        distances: (Q, G), cosine.
-        query, gallery: the Q and G images.
-    """
-
-    distances: np.ndarray
-    query: list[Sample]
-    gallery: list[Sample]
-
-    def rank1_and_map(self, chosen: np.ndarray | None = None) -> tuple[float, float]:
-        """torchreid's evaluation, of the ``chosen`` queries ((Q,), boolean) or of all."""
-        rows = slice(None) if chosen is None else chosen
-        q_pids, q_camids = (np.array([getattr(q, k) for q in self.query]) for k in ("pid", "camid"))
-        g_pids, g_camids = (
-            np.array([getattr(g, k) for g in self.gallery]) for k in ("pid", "camid")
-        )
-        cmc, mean_ap = torchreid_metrics.evaluate_rank(
-            self.distances[rows], q_pids[rows], g_pids, q_camids[rows], g_camids
-        )
-        return float(cmc[0]), float(mean_ap)
-
-    def ranked(self, query: int, count: int) -> list[Sample]:
-        """The ``count`` nearest gallery images of a query.
-
-        The query's person seen by the query's own camera is left out, as in the evaluation.
-        """
-        asked = self.query[query]
-        order = (self.gallery[i] for i in np.argsort(self.distances[query]))
-        kept = [s for s in order if (s.pid, s.camid) != (asked.pid, asked.camid)]
-        return kept[:count]
 
 
 @dataclass(frozen=True)

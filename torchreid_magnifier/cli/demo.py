@@ -166,8 +166,11 @@ def _draw(out: Path, stages: Sequence[Stage], comparison: Comparison) -> None:
                     np.asarray(_image(query)),
                     {
                         NAMES[name]: [
-                            figures.Hit(np.asarray(_image(hit)), hit.pid == query.pid)
-                            for hit in stage.search.ranked(index, RANKING_LENGTH)
+                            figures.Hit(
+                                np.asarray(_image(comparison.gallery[found])),
+                                stage.search.is_right(index, found),
+                            )
+                            for found in stage.search.ranking(index)[:RANKING_LENGTH]
                         ]
                         for name, stage in last.items()
                     },

@@ -16,6 +16,8 @@ RIGHT, WRONG, UNKNOWN, ASKED = "#117733", "#cc3311", "#999999", "#222222"
 INK, FAINT = "#222222", "#666666"
 DPI = 160
 
+Box = tuple[float, float, float, float]  # left, top, width, height in the units of axes
+
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Write the figure as a picture; the file appears complete or not at all."""
@@ -42,19 +44,21 @@ def blank_axes(axes: Axes, width: float, height: float) -> None:
     axes.set_ylim(height, 0)
 
 
-def draw_picture(
-    axes: Axes,
-    picture: np.ndarray,
-    left: float,
-    top: float,
-    width: float | None = None,
-    height: float | None = None,
-) -> None:
-    """A picture in the units of the axes; its own size in pixels if none is given."""
-    height = picture.shape[0] if height is None else height
-    width = picture.shape[1] if width is None else width
-    extent = (left, left + width, top + height, top)
+def draw_picture(axes: Axes, picture: np.ndarray, left: float, top: float) -> None:
+    """A picture in axes whose unit is its pixel."""
+    height, width = picture.shape[:2]
+    draw_fitting(axes, picture, (left, top, width, height))
+
+
+def draw_fitting(axes: Axes, picture: np.ndarray, room: Box) -> Box:
+    """A picture as large as fits, in the middle of its room; returns where it is then."""
+    left, top, width, height = room
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    wide, tall = scale * picture.shape[1], scale * picture.shape[0]
+    left, top = left + (width - wide) / 2, top + (height - tall) / 2
+    extent = (left, left + wide, top + tall, top)
     axes.imshow(picture, extent=extent, interpolation="lanczos", clip_on=False)
+    return left, top, wide, tall
 
 
 def diagram_axes(axes: Axes, title: str, pad: float | None = None) -> None:

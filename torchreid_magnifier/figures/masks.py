@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
 from ..parts import BACKGROUND, FOREGROUND, PALETTE, PARTS
 from .canvas import DPI, FAINT, INK, WRONG, add_title, blank_axes, draw_picture
+from .pairs import Pair, pairs_figure
 
 
 class MaskExample(NamedTuple):
@@ -17,13 +19,13 @@ class MaskExample(NamedTuple):
 
     Attributes:
         image: RGB, uint8 (H, W, 3).
-        labels: true labels, 0..7, of any size (it is scaled to the image).
+        labels: true labels, 0..7, of any size (it is scaled to the image), or why there are none.
         predicted: predicted labels, 0..7, of any size.
         caption: a short text above it.
     """
 
     image: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | str
     predicted: np.ndarray
     caption: str = ""
 
@@ -53,22 +55,23 @@ def mask_overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.6) ->
     Returns:
         RGB, uint8 (H, W, 3).
     """
-    height, width = image.shape[:2]
-    scaled = Image.fromarray(labels.astype(np.uint8)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
-    labels = np.asarray(scaled)
+    labels = scaled_labels(labels, image)
     colours = np.array(PALETTE, dtype=float)[labels]
     weight = np.where(labels == BACKGROUND, 0.35, opacity)[..., None]
     return (image * (1 - weight) + colours * weight).round().astype(np.uint8)
 
 
+def scaled_labels(labels: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Labels (h, w) by nearest neighbours at the size of the image (H, W, 3): uint8 (H, W)."""
+    height, width = image.shape[:2]
+    scaled = Image.fromarray(labels.astype(np.uint8))
+    return np.asarray(scaled.resize((width, height), Image.Resampling.NEAREST))
+
+
 def masks_figure(examples: Sequence[MaskExample], title: str, columns: int = 4) -> Figure:
     """Image, true parts and predicted parts of each example, with a legend of the parts."""
+    columns = min(columns, max(len(examples), 2))  # the legend needs the width of two
     rows = -(-len(examples) // columns)
-    height, width = examples[0].image.shape[:2]
-    gap = 0.06 * width
-    step = 3 * width + 2 * gap
     figure = Figure(figsize=(3.3 * columns, 2.45 * rows + 1.15), dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(
         rows,
@@ -82,54 +85,41 @@ def masks_figure(examples: Sequence[MaskExample], title: str, columns: int = 4) 
     )
     for index, example in enumerate(examples):
         axes = figure.add_subplot(grid[divmod(index, columns)])
-        blank_axes(axes, step, height)
-        panels = (
-            example.image,
-            mask_overlay(example.image, example.labels),
-            mask_overlay(example.image, example.predicted),
-        )
-        for place, picture in enumerate(panels):
-            draw_picture(axes, picture, place * (width + gap), 0)
+        height, width = example.image.shape[:2]
+        step = 1.06 * width
+        blank_axes(axes, 2 * step + width, height)
+        draw_picture(axes, example.image, 0, 0)
+        _draw_labels(axes, example.image, example.labels, step)
+        _draw_labels(axes, example.image, example.predicted, 2 * step)
         for place, name in enumerate(("image", "true parts", "predicted")):
-            middle = place * (width + gap) + width / 2
-            axes.text(middle, height + 3, name, ha="center", va="top", fontsize=7, color=FAINT)
+            middle, below = place * step + width / 2, 1.02 * height
+            axes.text(middle, below, name, ha="center", va="top", fontsize=7, color=FAINT)
         axes.set_title(example.caption, fontsize=8.5, color=INK, pad=4)
     add_title(figure, title)
-    _parts_legend(figure)
+    _parts_legend(figure, columns=4 if columns < 3 else len(FOREGROUND))
     return figure
 
 
 def contact_sheet(examples: Sequence[LabelledImage], title: str, columns: int = 6) -> Figure:
     """Each image beside itself with its parts in colour, and a legend of the parts."""
     columns = min(columns, max(len(examples), 3))  # the legend needs the width of three
-    rows = -(-len(examples) // columns)
-    figure = Figure(figsize=(1.9 * columns, 1.95 * rows + 1.05), dpi=DPI, facecolor="white")
-    tall = figure.get_figheight()
-    grid = figure.add_gridspec(
-        rows,
-        columns,
-        left=0.02,
-        right=0.98,
-        wspace=0.1,
-        hspace=0.1,
-        top=1 - 0.75 / tall,
-        bottom=(0.35 if columns > 4 else 0.5) / tall,
-    )
-    for index, (image, labels, caption) in enumerate(examples):
-        axes = figure.add_subplot(grid[divmod(index, columns)])
-        height, width = image.shape[:2]
-        right = 1.06 * width
-        blank_axes(axes, right + width, height)
-        draw_picture(axes, image, 0, 0)
-        if isinstance(labels, str):
-            middle = right + width / 2
-            axes.text(middle, height / 2, labels, ha="center", va="center", fontsize=7, color=WRONG)
-        else:
-            draw_picture(axes, mask_overlay(image, labels), right, 0)
-        axes.set_title(caption, fontsize=5.5, color=INK, pad=2)
-    add_title(figure, title)
+    pairs = [
+        Pair(image, labels if isinstance(labels, str) else mask_overlay(image, labels), caption)
+        for image, labels, caption in examples
+    ]
+    figure = pairs_figure(pairs, title, columns, below=0.35 if columns > 4 else 0.5)
     _parts_legend(figure, columns=4 if columns < 5 else len(FOREGROUND))
     return figure
+
+
+def _draw_labels(axes: Axes, image: np.ndarray, labels: np.ndarray | str, left: float) -> None:
+    """The image under its labels, or why there are none."""
+    height, width = image.shape[:2]
+    if isinstance(labels, str):
+        middle = left + width / 2
+        axes.text(middle, height / 2, labels, ha="center", va="center", fontsize=7, color=WRONG)
+    else:
+        draw_picture(axes, mask_overlay(image, labels), left, 0)
 
 
 def _parts_legend(figure: Figure, columns: int = len(FOREGROUND)) -> None:
