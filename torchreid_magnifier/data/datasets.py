@@ -115,13 +115,13 @@ class _CompanionDataset(torchreid_data.ImageDataset):
         companions: what they are called.
         suffix: end of the names of such datasets.
         item_key: where an item has one if there is no transform.
-        read: reads one from its path.
+        read_companion: reads one from its path.
     """
 
     companions: str
     suffix: str
     item_key: str
-    read: Callable[[str], np.ndarray]
+    read_companion: Callable[[str], np.ndarray]
 
     _made_of: tuple[type[Any], type[Any], str]
     transform: Any
@@ -154,7 +154,7 @@ class _CompanionDataset(torchreid_data.ImageDataset):
         if self.mode != "train":
             return super().__getitem__(index)
         path, pid, camid, dsetid = self.data[index]
-        image, companion = _read_image(path), self.read(self.companion_paths[path])
+        image, companion = _read_image(path), self.read_companion(self.companion_paths[path])
         item = {"img": image, "pid": pid, "camid": camid, "impath": path, "dsetid": dsetid}
         if self.transform is None:
             item[self.item_key] = companion
@@ -197,7 +197,7 @@ class _MaskedDataset(_CompanionDataset):
     """What :func:`with_masks` puts before a dataset class."""
 
     companions, suffix = "masks", MASKS_SUFFIX
-    item_key, read = "mask", staticmethod(read_mask)
+    item_key, read_companion = "mask", staticmethod(read_mask)
 
     def prepare(self) -> CompanionFiles:
         if self.transform is not None:
@@ -209,7 +209,7 @@ class _TexturedDataset(_CompanionDataset):
     """What :func:`with_textures` puts before a dataset class."""
 
     companions, suffix = "textures", TEXTURES_SUFFIX
-    item_key, read = "texture", staticmethod(read_texture)
+    item_key, read_companion = "texture", staticmethod(read_texture)
 
     def prepare(self) -> CompanionFiles:
         if make := getattr(self, "make_textures", None):
