@@ -124,7 +124,7 @@ def test_labels_of_two_settings_are_not_mixed(people, capsys):
     assert run_make(people, "--min-score", "1.5") == 2
     folder = people / "images_ps_label"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"torchreid-magnifier masks make: error: {folder} holds labels made otherwise (settings "
+        f"torchreid-magnifier masks make: error: {folder} holds part masks made otherwise (settings "
         f"differ, see {folder}/masks.json): give the same settings, or --overwrite to make them "
         "anew"
     )
@@ -186,7 +186,10 @@ def test_two_images_of_one_name(tmp_path, capsys):
     for name in ("a.jpg", "a.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     message = error_of(capsys, "make", "--images", str(tmp_path))
-    assert message == (f"{tmp_path}/a.jpg and a.png would share one label file: rename one of them")
+    assert message == (
+        f"{tmp_path}/a.jpg and a.png would share one companion (labels, texture): rename one of "
+        "them"
+    )
 
 
 def test_no_keypoint_file(people, capsys):
@@ -288,7 +291,7 @@ def test_check_tells_every_fault(market, capsys):
         assert f"\n{kind}\n" in err and f"\n{kind}\n" in out
     assert "\nunreadable images: 0\n" in out
     assert err.endswith(
-        "Masks are made by\n  torchreid-magnifier masks make --dataset market1501 --root "
+        "Part masks are made by\n  torchreid-magnifier masks make --dataset market1501 --root "
         f"{market.parents[1]} --overwrite\n"
     )
 
@@ -394,8 +397,8 @@ def test_labels_that_would_hide_new_ones(market, capsys):
     words = ["--parser", "keypoints", "--keypoints", keypoints, "--overwrite"]
     assert run_market(market, "make", *words) == 2
     assert capsys.readouterr().err == (
-        f"torchreid-magnifier masks make: error: the labels {nearer} are read before those in "
-        f"{market}_ps_label, which --overwrite makes anew: move the former away\n"
+        f"torchreid-magnifier masks make: error: the mask {nearer} is read before those in "
+        f"{market}_ps_label, which --overwrite makes anew: move it away\n"
     )
 
 

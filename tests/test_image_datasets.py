@@ -17,7 +17,7 @@ import torchreid_magnifier
 from torchreid_magnifier import registry
 from torchreid_magnifier.data.image_datasets.base import DatasetError
 from torchreid_magnifier.data.image_datasets.image_folder import OWN_FOLDERS, TABLE
-from torchreid_magnifier.data.masks import MaskError
+from torchreid_magnifier.data.masks import MASKS, MaskError
 from torchreid_magnifier.parsing import ParsingError
 from torchreid_magnifier.parsing.images import dataset_images
 
@@ -450,7 +450,7 @@ def test_folders_of_ones_own_are_named_by_a_variable(tmp_path, own):
         assert pickle.loads(pickle.dumps(dataset)).train == dataset.train
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "my set", "shop_masks"])
+@pytest.mark.parametrize("name", ["a/b", "..", "my set", "shop_masks", "shop_textures"])
 def test_a_folder_of_ones_own_needs_a_plain_name(own, name):
     with pytest.raises(ValueError, match=f"^{OWN_FOLDERS}: expected names of .* found '{name}'$"):
         own(name)
@@ -505,6 +505,6 @@ def test_labels_of_a_set_for_testing_only_are_made_when_they_are_asked_for(tmp_p
     images = dataset_images("occluded_reid_masks", str(tmp_path), everything=True)
     assert images.paths == [str(tmp_path / path) for path, *_ in REID]
     label(tmp_path, REID, "Occluded_REID_ps_label", "query")
-    assert [Path(images.label_path(path)).is_file() for path in images.paths] == [
+    assert [Path(images.companion_path(MASKS, path)).is_file() for path in images.paths] == [
         split == "query" for _, split, *_ in REID
     ]

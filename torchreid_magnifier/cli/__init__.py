@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 after a mistake in what was given, 130 after Ctrl-C.
     """
-    lines = "\n".join(f"  {name:<8}{text}" for name, text in COMMANDS.items())
+    lines = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier",
         description="MagnifierNet for torchreid, trained and tested by torchreid's own engine.",

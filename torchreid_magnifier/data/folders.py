@@ -3,7 +3,10 @@
 import os
 from collections.abc import Iterator
 
-from .masks import LABELS_SUFFIX
+from .masks import MASKS
+from .textures import TextureFiles
+
+_COMPANIONS = (MASKS.suffix, TextureFiles.suffix)
 
 
 def files_below(
@@ -11,7 +14,8 @@ def files_below(
 ) -> Iterator[tuple[str, list[str]]]:
     """Each folder that has such files, and their sorted names; upper folders first.
 
-    Folders of part labels are passed by, and hidden files, which some systems put beside others.
+    Folders of part labels and textures are passed by, and hidden files, which some systems put
+    beside others.
 
     Args:
         endings: of the names, in lower case; files may have them in upper case.
@@ -20,7 +24,7 @@ def files_below(
         OSError: a folder cannot be read.
     """
     for parent, folders, names in os.walk(root, onerror=_fail):
-        folders[:] = sorted(name for name in folders if not name.endswith(LABELS_SUFFIX))
+        folders[:] = sorted(name for name in folders if not name.endswith(_COMPANIONS))
         found = [n for n in names if n.lower().endswith(endings) and not n.startswith(".")]
         if found:
             yield parent, sorted(found)

@@ -1,4 +1,4 @@
-"""Which images get part labels, and where these are written."""
+"""Which images get companions, part labels for one, and where these are written."""
 
 from __future__ import annotations
 
@@ -7,37 +7,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from torchreid import data as torchreid_data
 
+from ..data.companions import UNREADABLE, CompanionFiles
+from ..data.datasets import plain_name
 from ..data.folders import files_below
 from ..data.image_datasets.base import IMAGE_ENDINGS
-from ..data.masks import LABELS_SUFFIX
+from ..registry import trains_only
 from . import ParsingError
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images and the folder whose structure their labels repeat.
+    """Images and the folder whose structure their companions repeat.
 
     Attributes:
-        root: the image root; labels lie in a folder named like it with ``_ps_label`` added.
+        root: the image root; companions lie in a folder named like it with a suffix added.
         paths: absolute paths below ``root``.
-        top: last folder in which masks are looked for (see ``data.masks.find_mask``).
+        top: last folder in which companions are looked for (see ``CompanionFiles.find``).
     """
 
     root: str
     paths: list[str]
     top: str
 
-    @property
-    def labels_root(self) -> str:
-        """The folder of the labels."""
-        return self.root + LABELS_SUFFIX
+    def companion_root(self, kind: CompanionFiles) -> str:
+        """The folder into which companions are written."""
+        return self.root + kind.suffix
 
-    def label_path(self, path: str) -> str:
-        """Where the labels of an image are written."""
+    def companion_path(self, kind: CompanionFiles, path: str) -> str:
+        """Where the companion of an image is written."""
         relative = os.path.splitext(os.path.relpath(path, self.root))[0]
-        return os.path.join(self.labels_root, relative + ".png")
+        return os.path.join(self.companion_root(kind), relative + ".png")
 
     def folders(self) -> dict[str, list[str]]:
         """Every folder with images in or below ``root``, wanted or not -> its sorted names."""
@@ -50,7 +53,8 @@ def dataset_images(
     """The images of a registered torchreid dataset.
 
     Args:
-        name: registered name; that of a ``_masks`` dataset means the dataset it is made of.
+        name: registered name; that of a ``_masks`` or ``_textures`` dataset means the dataset it is
+            made of.
         root: data root.
         everything: query and gallery images too, not only those to train on.
         cuhk03_labeled: of CUHK03, the images with boxes drawn by hand instead of the detected ones.
@@ -58,11 +62,13 @@ def dataset_images(
     Raises:
         ParsingError: the dataset cannot be read from ``root``, or has none of these images.
     """
+    name = plain_name(name)
     try:
         dataset = torchreid_data.datasets.init_image_dataset(
-            name.removesuffix("_masks"),
+            name,
             root=root,
-            mode="query",  # all lists are read in any mode; some sets have nothing to train on
+            # All lists are read in any mode; some sets have nothing to train on.
+            mode="train" if trains_only(name) else "query",
             verbose=False,
             cuhk03_labeled=cuhk03_labeled,
         )
@@ -88,7 +94,7 @@ def folder_images(folder: str) -> Images:
     """The images in a folder and all folders below it.
 
     Raises:
-        ParsingError: there is no such folder, no image in it, or two images for one label file.
+        ParsingError: there is no such folder, no image in it, or two images for one companion.
     """
     if not os.path.isdir(folder):
         raise ParsingError(f"there is no folder {folder}")
@@ -111,6 +117,16 @@ def _images(root: str, paths: list[str], top: str) -> Images:
         other = by_stem.setdefault(os.path.splitext(path)[0], path)
         if other != path:
             raise ParsingError(
-                f"{other} and {Path(path).name} would share one label file: rename one of them"
+                f"{other} and {Path(path).name} would share one companion (labels, texture): "
+                "rename one of them"
             )
     return Images(root, paths, top)
+
+
+def read_pixels(path: str) -> np.ndarray | str:
+    """An image, RGB, uint8 (H, W, 3), or why it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except UNREADABLE as error:
+        return str(error)

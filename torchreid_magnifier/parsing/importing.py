@@ -15,13 +15,13 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ..data.masks import UNREADABLE, MaskError, read_array
+from ..data.masks import MASKS, UNREADABLE, MaskError, read_array
 from ..parts import FOREGROUND, NUM_PARTS
 from . import ParsingError
+from .companion_folder import CompanionFolder
 from .drawing import draw_parts
 from .images import Images
 from .keypoints import KeypointFiles
-from .label_folder import LabelFolder
 from .label_tables import FORMATS, Format
 from .poses import central_pose
 
@@ -57,7 +57,7 @@ class LabelFiles:
         self._keypoints = keypoints
         if not self._folder.is_dir():
             raise ParsingError(f"there is no folder {folder}")
-        if self._folder.resolve() == Path(images.labels_root).resolve():
+        if self._folder.resolve() == Path(images.companion_root(MASKS)).resolve():
             raise ParsingError(
                 f"{folder} is where the labels are written: move the files of {name} elsewhere"
             )
@@ -216,7 +216,7 @@ def import_masks(
             not of the source's format.
         OSError: the folder cannot be written.
     """
-    with LabelFolder(images, record, overwrite) as folder:
+    with CompanionFolder(MASKS, images, record, overwrite) as folder:
 
         def convert(path: str) -> str | None:
             try:

@@ -1,24 +1,27 @@
-"""Makes the label maps of many images; a run that was killed goes on where it was."""
+"""Makes the companions of many images; a run that was killed goes on where it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from ..data.masks import UNREADABLE
+from ..data.companions import CompanionFiles
+from ..data.masks import MASKS
 from ..parts import BACKGROUND
+from .companion_folder import CompanionFolder
 from .drawing import draw_parts
-from .images import Images
-from .label_folder import LabelFolder
+from .images import Images, read_pixels
 from .person_mask import PersonMask
 from .poses import Pose, central_pose
 from .workers import Workers
+
+# Paths of images -> for each path the pixels of its companion, or why it gets none.
+Maker = Callable[[Sequence[str]], Mapping[str, np.ndarray | str]]
 
 
 class Parser(Protocol):
@@ -41,26 +44,63 @@ def make_masks(
 ) -> list[str]:
     """Writes the label map of every image that has none.
 
-    Each file is complete or not there. One run at a time writes into a folder.
-
     Args:
         make_parser: called only if there is anything to do.
         record: parser, version and settings, kept in the labels' folder as ``masks.json``.
         person_mask: cut the drawings to the outline that Mask R-CNN finds.
-        batch_size: images parsed at once.
-        workers: how many batches are worked on at once.
-        processes: each in a process of its own, to which ``make_parser`` is pickled.
-        overwrite: make all labels anew.
+        batch_size, workers, processes, overwrite: as for :func:`make_companions`.
 
     Returns:
         A line for each image that could not be read; it has no labels.
 
     Raises:
-        ParsingError: the folder cannot be written, another run writes there, the labels there were
-            made with other settings, or whatever keeps the parser from its work.
+        ParsingError, OSError: as :func:`make_companions`, or whatever keeps the parser from its
+            work.
+    """
+    return make_companions(
+        MASKS,
+        images,
+        partial(_Labeller, make_parser, person_mask),
+        record,
+        batch_size=batch_size,
+        workers=workers,
+        processes=processes,
+        overwrite=overwrite,
+    )
+
+
+def make_companions(
+    kind: CompanionFiles,
+    images: Images,
+    make_maker: Callable[[], Maker],
+    record: dict[str, Any],
+    *,
+    batch_size: int,
+    workers: int,
+    processes: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
+    """Writes the companion of every image that has none.
+
+    Each file is complete or not there. One run at a time writes into a folder.
+
+    Args:
+        make_maker: called only if there is anything to do.
+        record: kept in the companions' folder as ``masks.json`` or ``textures.json``.
+        batch_size: images that are given to the maker at once.
+        workers: how many batches are worked on at once.
+        processes: each in a process of its own, to which ``make_maker`` is pickled.
+        overwrite: make all anew.
+
+    Returns:
+        A line for each image that has none then.
+
+    Raises:
+        ParsingError: the folder cannot be written, another run writes there, or those there were
+            made with other settings.
         OSError: a file cannot be written, such as on a full disk.
     """
-    with LabelFolder(images, record, overwrite) as folder:
+    with CompanionFolder(kind, images, record, overwrite) as folder:
         todo = set(folder.todo)
         if not todo:
             return []
@@ -70,55 +110,63 @@ def make_masks(
         batches = [images.paths[start : start + batch_size] for start in starts]
         batches = [batch for batch in batches if not todo.isdisjoint(batch)]
         faults: list[str] = []
-        make_labeller = partial(_Labeller, make_parser, person_mask)
         done = len(images.paths) - len(todo)
         with (
-            Workers(make_labeller, workers, processes) as labellers,
+            Workers(make_maker, workers, processes) as makers,
             tqdm(total=len(images.paths), initial=done, unit="image") as bar,
         ):
             folder.start()
-            for answers in labellers.map(batches):
-                for path, labels in answers.items():
+            for answers in makers.map(batches):
+                for path, pixels in answers.items():
                     if path not in todo:
                         continue
-                    if isinstance(labels, str):
-                        faults.append(f"{path}: {labels}")
+                    if isinstance(pixels, str):
+                        faults.append(f"{path}: {pixels}")
                     else:
-                        folder.write(path, labels)
+                        folder.write(path, pixels)
                     bar.update()
         return faults
 
 
-class _Labeller:
-    """Reads, parses, draws and cuts batches of images."""
+class BatchMaker:
+    """Reads batches of images and has those that can be read worked on: a ``Maker``.
 
-    def __init__(self, make_parser: Callable[[], Parser], person_mask: bool) -> None:
-        self._parse = make_parser()
-        self._cut = PersonMask() if person_mask else None
-        self._one_batch = Lock()  # threads that share a network, and the memory for one batch
+    Attributes:
+        one_batch: for threads that share a network, and the memory for one batch.
+    """
+
+    def __init__(self) -> None:
+        self.one_batch = Lock()
 
     def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | str]:
-        """Path -> the labels, or why the image cannot be read."""
-        answers = {path: _read(path) for path in paths}
+        answers = {path: read_pixels(path) for path in paths}
         images = {path: image for path, image in answers.items() if isinstance(image, np.ndarray)}
         if images:
-            pixels = list(images.values())
-            with self._one_batch:
-                poses = self._parse(list(images), pixels)
-            labels = list(map(_draw, poses, pixels))
-            if self._cut:
-                with self._one_batch:
-                    labels = self._cut(pixels, labels)
-            answers.update(zip(images, labels, strict=True))
+            made = self.make(list(images), list(images.values()))
+            answers.update(zip(images, made, strict=True))
         return answers
 
+    def make(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The pixels of the companions of images, uint8 (H, W, 3) RGB of any size."""
+        raise NotImplementedError
 
-def _read(path: str) -> np.ndarray | str:
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except UNREADABLE as error:
-        return str(error)
+
+class _Labeller(BatchMaker):
+    """Parses, draws and cuts."""
+
+    def __init__(self, make_parser: Callable[[], Parser], person_mask: bool) -> None:
+        super().__init__()
+        self._parse = make_parser()
+        self._cut = PersonMask() if person_mask else None
+
+    def make(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with self.one_batch:
+            poses = self._parse(paths, images)
+        labels = list(map(_draw, poses, images))
+        if self._cut:
+            with self.one_batch:
+                labels = self._cut(images, labels)
+        return labels
 
 
 def _draw(poses: Sequence[Pose], image: np.ndarray) -> np.ndarray:

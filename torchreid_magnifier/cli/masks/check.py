@@ -9,7 +9,7 @@ from ...data.masks import MASKS
 from ...parsing.survey import survey_masks
 from ...parts import FOREGROUND, PARTS
 from .. import FAILED
-from .options import add_image_options, chosen_images
+from ..image_options import add_image_options, chosen_images, image_arguments
 
 HELP = "read all labels and tell their faults"
 
@@ -37,15 +37,6 @@ def run(args: argparse.Namespace) -> int:
         paths = survey.without(PARTS.index(args.without))
         print(f"\nwithout {args.without}: {len(paths)}", *paths, sep="\n")
     if found.faults:
-        print(MASKS.report(found, _which(args), images.top), file=sys.stderr)
+        print(MASKS.report(found, image_arguments(args), images.top), file=sys.stderr)
         return FAILED
     return 0
-
-
-def _which(args: argparse.Namespace) -> list[str]:
-    """The options that mean the same images to ``masks make``."""
-    if args.images:
-        return ["--images", args.images]
-    given = {"--cuhk03-labeled": args.cuhk03_labeled, "--all": args.all}
-    chosen = [option for option, is_given in given.items() if is_given]
-    return ["--dataset", args.dataset, "--root", args.root, *chosen]

@@ -9,13 +9,8 @@ from typing import Any
 from ... import __version__
 from ...parsing.importing import MIN_CONFIDENCE, LabelFiles, import_masks
 from ...parsing.label_tables import FORMATS
-from .options import (
-    add_image_options,
-    add_keypoint_options,
-    add_writing_options,
-    chosen_images,
-    keypoint_files,
-)
+from ..image_options import add_image_options, chosen_images
+from .options import add_keypoint_options, add_writing_options, keypoint_files
 from .report import report
 
 HELP = "write the labels from another parser's"

@@ -13,14 +13,9 @@ from ...parsing import keypointrcnn, vitpose
 from ...parsing.detectors import device
 from ...parsing.images import Images
 from ...parsing.make import Parser, make_masks
-from .options import (
-    add_image_options,
-    add_keypoint_options,
-    add_writing_options,
-    chosen_images,
-    keypoint_files,
-    positive,
-)
+from ..arguments import positive
+from ..image_options import add_image_options, chosen_images
+from .options import add_keypoint_options, add_writing_options, keypoint_files
 from .report import report
 
 HELP = "write the labels"

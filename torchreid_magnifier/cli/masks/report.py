@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ...data.masks import MASKS
 from ...parsing.images import Images
 from ...parsing.survey import survey_masks
 from .. import FAILED
@@ -14,7 +15,7 @@ _LISTED = 5
 
 def report(images: Images, faults: Sequence[str]) -> int:
     """Print what the labels of ``images`` hold and which have none; return the exit status."""
-    print(f"labels in {images.labels_root}")
+    print(f"labels in {images.companion_root(MASKS)}")
     print(survey_masks(images.paths, images.top))
     for fault in faults[:_LISTED]:
         print(f"has no labels: {fault}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the image datasets share: the search for files, its errors, and sets for testing only."""
+"""What the image datasets share: the search for files, its errors, and sets for one use only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
     """Base class: a dataset whose subclass says by :meth:`read` which images there are.
 
     Torchreid asks every dataset for images to train on (``Dataset.__init__`` looks at
-    ``train[0]``). A set that is for testing only has none here, and works as a target.
+    ``train[0]``). A set that is for testing only has none here, and works as a target; one that is
+    for training only, ``only_to_train``, has no others and works as a source.
 
     Args:
         root: data root, which holds ``dataset_dir``.
@@ -55,10 +56,11 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
 
     Raises:
         DatasetError: folders or images are missing or misnamed, or a set that is for testing only
-            is to be trained on.
+            is to be trained on, or the other way round.
     """
 
     dataset_dir = ""
+    only_to_train = False
     example: Sequence[str] = ()  # the path of one image of each kind below dataset_dir
     origin = ""  # where the data comes from: the end of the message for a missing folder
 
@@ -66,9 +68,14 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
         self.root = os.path.abspath(os.path.expanduser(root))
         self.dataset_dir = os.path.join(self.root, self.dataset_dir)
         splits = self.read()
-        for name in ("query", "gallery"):
+        for name in ("train",) if self.only_to_train else ("query", "gallery"):
             if not getattr(splits, name):
                 raise DatasetError(self._message(f"{self.dataset_dir} has no {name} images"))
+        if self.only_to_train and mode != "train":
+            raise DatasetError(
+                f"{self.dataset_dir} has images to train on only, none to test with: make it a "
+                "source (-s, data.sources), and another dataset the target (-t, data.targets)"
+            )
         train, query, gallery = _numbered(splits)
         if train:
             super().__init__(train, query, gallery, mode=mode, **kwargs)

@@ -1,0 +1,36 @@
+"""``torchreid-magnifier textures``: the textures that ``_textures`` datasets read.
+
+One module of this folder for each subcommand, with ``HELP``, ``add_arguments(parser)`` and
+``run(args) -> int`` (the exit status).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...checkpoints import CheckpointError
+from ...parsing import ParsingError
+from ...weights import WeightsError
+from ..actions import run_action
+from ..config import CommandError
+from . import check, make, show
+
+ACTIONS = {
+    "make": make,
+    "check": check,
+    "show": show,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand.
+
+    Returns:
+        The exit status: 0, 1 if textures are faulty, 2 after a mistake in what was given.
+    """
+    description = (
+        "Textures for the images of a dataset: a person's whole surface, unrolled so that a "
+        "position means the same part of the body for everyone. SAN learns to see them."
+    )
+    mistakes = (ParsingError, WeightsError, CheckpointError, CommandError, OSError)
+    return run_action("textures", description, ACTIONS, argv, mistakes)
