@@ -7,7 +7,8 @@ from typing import Any
 
 from torchreid import data as torchreid_data
 
-from .generate import Entry, generate
+from .generate import generate, generate_textures
+from .plan import Entry
 
 
 class SyntheticPedestrians(torchreid_data.ImageDataset):
@@ -37,6 +38,10 @@ class SyntheticPedestrians(torchreid_data.ImageDataset):
             [self._sample(e, e.pid) for e in entries if e.subset == "gallery"],
             **kwargs,
         )
+
+    def make_textures(self) -> None:
+        """What ``with_textures`` asks for: everybody's texture is drawn, once."""
+        generate_textures(self.dataset_dir, generate(self.dataset_dir))
 
     @staticmethod
     def asks(query: Entry) -> bool:

@@ -5,36 +5,39 @@ Layout (that of EANet's Market-1501 labels)::
     synthetic_pedestrians/
         images/{train,query,gallery}/0049_c1s1_000451_00.jpg
         images_ps_label/{train,query,gallery}/0049_c1s1_000451_00.png
+        images_texture/{train,query,gallery}/0049_c1s1_000451_00.png    once they are asked for
         keypoints.json    COCO keypoints of every image (boxes and keypoints in pixels)
         dataset.json      version and settings; which queries are heavily occluded
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from ...parts import BACKGROUND
-from ..masks import LABELS_SUFFIX
-from .camera import CAMERAS
+from ..textures import TEXTURE_FOLDER_SUFFIX
 from .canvas import HEIGHT, WIDTH
-from .scene import Picture, Shot, render
+from .identity import Identity, identity
+from .once import make_once
+from .plan import IMAGES, LABELS, STANDARD, SUBSETS, Entry, Settings, plan
+from .scene import Picture, render
+from .texture import draw_texture
 
-VERSION = 4  # raise it with every change of the pictures: older caches are then made anew
-_KINDS = ("images", "images" + LABELS_SUFFIX)
-SUBSETS = ("train", "query", "gallery")
-_STREAMS = {"train": 0, "query": 1, "gallery": 1}  # query and gallery show the same people
+# Raise one with every change of what is drawn: older caches are then made anew.
+VERSION = 4
+TEXTURE_VERSION = 1
 _BYTES_PER_IMAGE = 12_000  # a picture, its labels and its share of the rest, as blocks on disk
+_BYTES_PER_TEXTURE = 8_200
+_TEXTURE_RECORD = "drawn.json"  # in a folder of textures: they were not made otherwise
 _COCO_KEYPOINTS = [
     "nose",
     *(
@@ -45,97 +48,11 @@ _COCO_KEYPOINTS = [
 ]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Size of the data set; the defaults are ``SyntheticPedestrians``.
-
-    Attributes:
-        seed: everything follows from it.
-        train_ids: people to train on, each with two images by every camera.
-        test_ids: other people, each with one query and at least one gallery image by every camera.
-        distractors: gallery images of nobody in particular (person 0).
-        occluded: share of the queries that are heavily occluded.
-    """
-
-    seed: int = 2020
-    train_ids: int = 48
-    test_ids: int = 40
-    distractors: int = 40
-    occluded: float = 0.4
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One image of the plan: where it goes (``subset``, ``name`` without extension), who is on it.
-
-    ``pid`` counts from 1 over training and test people, 0 is a distractor; ``camid`` from 0.
-    """
-
-    subset: str
-    name: str
-    pid: int
-    camid: int
-    shot: Shot
-
-    @property
-    def image(self) -> str:
-        """Path of the image below the data set's folder."""
-        return f"{_KINDS[0]}/{self.subset}/{self.name}.jpg"
-
-    @property
-    def labels(self) -> str:
-        """Path of the part labels below the data set's folder."""
-        return f"{_KINDS[1]}/{self.subset}/{self.name}.png"
-
-    @property
-    def occluded(self) -> bool:
-        """Whether the person is heavily occluded."""
-        return self.shot.occlusion == "heavy"
-
-
-def plan(settings: Settings = Settings()) -> list[Entry]:
-    """All images of the data set, in a fixed order, without drawing any."""
-    entries: list[Entry] = []
-
-    def add(subset: str, person: int | None, camera: int, index: int, occlusion: str) -> None:
-        first = 1 if subset == "train" else 1 + settings.train_ids
-        pid = 0 if person is None else first + person
-        frame = 25 * len(entries) + 1
-        name = f"{pid:04d}_c{camera + 1}s1_{frame:06d}_{index:02d}"
-        shot = Shot(settings.seed, _STREAMS[subset], person, camera, index, occlusion)
-        entries.append(Entry(subset, name, pid, camera, shot))
-
-    chance = np.random.default_rng([settings.seed, 5])
-    cameras = range(len(CAMERAS))
-    for person in range(settings.train_ids):
-        for camera in cameras:
-            for index in (0, 1):
-                occlusion = ("none", "light", "heavy")[int(chance.choice(3, p=(0.75, 0.15, 0.1)))]
-                add("train", person, camera, index, occlusion)
-    heavy = np.zeros(settings.test_ids * len(CAMERAS), bool)
-    heavy[: round(settings.occluded * len(heavy))] = True
-    chance.shuffle(heavy)
-    for person in range(settings.test_ids):
-        for camera in cameras:
-            occluded = heavy[person * len(CAMERAS) + camera]
-            add("query", person, camera, 0, "heavy" if occluded else "none")
-    for person in range(settings.test_ids):
-        twice = chance.permutation(len(CAMERAS))[:2]
-        for camera in cameras:
-            for index in range(1, 3 if camera in twice else 2):
-                occlusion = "light" if chance.random() < 0.15 else "none"
-                add("gallery", person, camera, index, occlusion)
-    for index in range(settings.distractors):
-        add("gallery", None, index % len(CAMERAS), index, "none")
-    return entries
-
-
-def generate(folder: str | os.PathLike[str], settings: Settings = Settings()) -> list[Entry]:
+def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> list[Entry]:
     """Make the data set in ``folder`` unless it is there already.
 
-    The files are written beside ``folder`` and moved there in one step. Processes that ask at the
-    same time wait for the first. A data set of another version or size, or with files missing, is
-    replaced.
+    One of another version or size, or with files missing, is replaced. See
+    :func:`~torchreid_magnifier.data.synthetic.once.make_once`.
 
     Args:
         folder: the data set's own folder; its parents are made.
@@ -150,67 +67,74 @@ def generate(folder: str | os.PathLike[str], settings: Settings = Settings()) ->
     """
     folder = Path(folder)
     entries = plan(settings)
-    if _complete(folder, settings, entries):
-        return entries
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):
-            if not _complete(folder, settings, entries):
-                _replace(folder, settings, entries)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        megabytes = -(-len(entries) * _BYTES_PER_IMAGE // 10**6)
-        raise OSError(
-            error.errno,
-            f"the disk is full: the synthetic pedestrians need about {megabytes} MB in "
-            f"'{folder.parent}'. Nothing was left there. Free some space or choose a root folder "
-            "on another disk",
-        ) from error
+    make_once(
+        folder,
+        "dataset.json",
+        lambda: _complete(folder, settings, entries),
+        lambda partial: _write_all(partial, settings, entries),
+        "the synthetic pedestrians",
+        len(entries) * _BYTES_PER_IMAGE,
+    )
     return entries
 
 
+def generate_textures(folder: str | os.PathLike[str], entries: Sequence[Entry]) -> None:
+    """Make the textures of a data set's people, a file for each image, unless they are there.
+
+    A folder of textures that were made otherwise stays as it is.
+
+    Args:
+        folder: the data set's own folder.
+        entries: the images in it.
+
+    Raises:
+        OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
+    """
+    textures = Path(folder, IMAGES + TEXTURE_FOLDER_SUFFIX)
+    record = textures / _TEXTURE_RECORD
+    if textures.is_dir() and not record.exists():
+        return
+    people = [entry for entry in entries if entry.pid]
+    make_once(
+        textures,
+        record.name,
+        lambda: (
+            _read_record(record).get("version") == TEXTURE_VERSION
+            and {entry.texture for entry in people} <= _present(textures)
+        ),
+        lambda partial: _write_textures(partial, people),
+        "their textures",
+        len(people) * _BYTES_PER_TEXTURE,
+    )
+
+
 def _complete(folder: Path, settings: Settings, entries: list[Entry]) -> bool:
-    try:
-        record = json.loads((folder / "dataset.json").read_text())
-    except (OSError, ValueError):
-        return False
+    record = _read_record(folder / "dataset.json")
     if (record.get("version"), record.get("settings")) != (VERSION, asdict(settings)):
         return False
-    present = {
-        f"{kind}/{subset}/{name}"
-        for kind in _KINDS
-        for subset in SUBSETS
-        if (folder / kind / subset).is_dir()
-        for name in os.listdir(folder / kind / subset)
-    }
+    present = {f"{kind}/{path}" for kind in (IMAGES, LABELS) for path in _present(folder / kind)}
     return all(entry.image in present and entry.labels in present for entry in entries)
 
 
-def _replace(folder: Path, settings: Settings, entries: list[Entry]) -> None:
-    """Write the whole data set and put it in place of what is there. Needs the lock."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "dataset.json").exists():
-        raise FileExistsError(
-            errno.EEXIST,
-            "expected a generated data set (with a dataset.json) or nothing, found other files; "
-            "move them away or choose another root folder",
-            str(folder),
-        )
-    partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
-    for left_over in (partial, old):  # of a process that was killed
-        shutil.rmtree(left_over, ignore_errors=True)
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        _write_all(partial, settings, entries)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _present(folder: Path) -> set[str]:
+    """The files in the subsets of a folder."""
+    return {
+        f"{subset}/{name}"
+        for subset in SUBSETS
+        if (folder / subset).is_dir()
+        for name in os.listdir(folder / subset)
+    }
 
 
 def _write_all(folder: Path, settings: Settings, entries: list[Entry]) -> None:
-    for kind in _KINDS:
+    for kind in (IMAGES, LABELS):
         for subset in SUBSETS:
             (folder / kind / subset).mkdir(parents=True)
     annotations = []
@@ -235,6 +159,21 @@ def _write_all(folder: Path, settings: Settings, entries: list[Entry]) -> None:
     }
     _write(folder / "keypoints.json", json.dumps(coco).encode())
     _write(folder / "dataset.json", json.dumps(record, indent=1).encode())
+
+
+def _write_textures(folder: Path, entries: Sequence[Entry]) -> None:
+    for subset in SUBSETS:
+        (folder / subset).mkdir(parents=True)
+    drawn: dict[Identity, bytes] = {}
+    smaller = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    for entry in tqdm(entries, "their textures", disable=None):
+        assert entry.shot.person is not None
+        person = identity(entry.shot.seed, entry.shot.stream, entry.shot.person)
+        if person not in drawn:
+            _, png = cv2.imencode(".png", draw_texture(person)[..., ::-1], smaller)
+            drawn[person] = png.tobytes()
+        _write(folder / entry.texture, drawn[person])
+    _write(folder / _TEXTURE_RECORD, json.dumps({"version": TEXTURE_VERSION}).encode())
 
 
 def encode(entry: Entry, picture: Picture) -> dict[str, bytes]:

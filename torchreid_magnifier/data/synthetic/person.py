@@ -24,7 +24,7 @@ TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG, FOOT = (
 )
 
 # (position along the spine, half width, half depth) of the trunk
-_TRUNK = np.array(
+TRUNK = np.array(
     (
         (-0.16, 0.100, 0.085),
         (-0.04, 0.158, 0.112),
@@ -36,7 +36,7 @@ _TRUNK = np.array(
         (1.03, 0.060, 0.060),
     )
 )
-_CROTCH, _COLLAR = _TRUNK[0, 0], _TRUNK[-1, 0]
+_CROTCH, _COLLAR = TRUNK[0, 0], TRUNK[-1, 0]
 
 
 def draw_person(
@@ -146,7 +146,7 @@ class _Figure:
     def _trunk_sides(self, heights: np.ndarray, bulge: float) -> np.ndarray:
         """(2, L, 2): left and right outline of the trunk at L heights of the spine."""
         p, brush, bones = self.person, self.brush, self.bones
-        at, widths, depths = _TRUNK.T
+        at, widths, depths = TRUNK.T
         width = np.interp(heights, at, widths) * brush.front * p.shoulders
         depth = np.interp(heights, at, depths) * brush.side * (0.5 + 0.5 * p.build)
         girth = np.where(heights < 0.6, p.build, (1 + p.build) / 2)
@@ -157,7 +157,7 @@ class _Figure:
 
     def _trunk_outline(self, low: float, high: float, bulge: float = 0.0) -> np.ndarray:
         """Outline of the trunk between two heights of the spine."""
-        inner = [height for height in _TRUNK[:, 0] if low < height < high]
+        inner = [height for height in TRUNK[:, 0] if low < height < high]
         left, right = self._trunk_sides(np.array([low, *inner, high]), bulge)
         return np.concatenate([left, right[::-1]])
 
