@@ -6,6 +6,7 @@ And the data of those that train.
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.parallel import replicate
 
 torch.set_num_threads(1)
 
@@ -49,6 +51,19 @@ def interrupted_after(monkeypatch):
             yield
 
     return interrupted
+
+
+@pytest.fixture
+def replicas_on_cpu(monkeypatch):
+    """nn.DataParallel's own replication, with copies in place of its broadcasts between GPUs."""
+    module = sys.modules[replicate.__module__]
+
+    def copies(tensors, devices, detach=False):
+        return [[t.detach() if detach else t * 1 for t in tensors] for _ in devices]
+
+    monkeypatch.setattr(module, "_broadcast_coalesced_reshape", copies)
+    monkeypatch.setattr(module, "_get_device_index", lambda device, optional: device)
+    return lambda model, count: replicate(model, list(range(count)))
 
 
 @pytest.fixture(scope="session")

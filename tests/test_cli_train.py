@@ -345,6 +345,40 @@ def error_of(capsys, *arguments: str) -> str:
             "'market1501_masks'",
         ),
         (
+            "model.name san_r18 -s market1501_masks",
+            "san_r18 trains with textures, but data.sources has 'market1501_masks': take "
+            "'market1501_textures'",
+        ),
+        (
+            "model.name san_r18 -s market1501_textures sampler.train_sampler RandomSampler "
+            "sampler.num_instances 2 train.batch_size 18",
+            "san_r18 compares 4 images of each person in a batch: set sampler.train_sampler "
+            "RandomIdentitySampler and sampler.num_instances 4 and train.batch_size 16 "
+            "(a multiple of 4)",
+        ),
+        (
+            "model.name san_r18 -s market1501_textures train.batch_size 4",
+            "san_r18 compares 4 images of each person in a batch: set train.batch_size 8",
+        ),
+        (
+            "model.name san_r18 -s market1501_textures loss.name triplet_sd",
+            "model.name san_r18: Unknown loss 'triplet_sd': SAN knows softmax, triplet.",
+        ),
+        (
+            "train.optim san_adam",
+            "section 'train': The optimizer 'san_adam' steps identities and textures apart",
+        ),
+        (
+            "train.optim san_adam train.fixbase_epoch 2",
+            "train.optim san_adam steps the whole network from the first epoch: set "
+            "train.fixbase_epoch 0",
+        ),
+        (
+            "model.name san_r18 -s market1501_textures train.optim san_adam train.staged_lr True",
+            "section 'train': The optimizer 'san_adam' has learning rates of its own: set "
+            "train.staged_lr False",
+        ),
+        (
             "data.type video",
             "this command trains on images, found data.type 'video': for video take torchreid's "
             "own scripts/main.py",

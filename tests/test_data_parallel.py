@@ -1,10 +1,7 @@
 """Injected losses under nn.DataParallel and mixed precision."""
 
-import sys
-
 import pytest
 import torch
-from torch.nn.parallel import replicate
 
 from torchreid_magnifier.models import MODELS
 
@@ -22,19 +19,6 @@ def make_model(**options):
 
 def relative_error(found, expected):
     return ((found - expected).norm() / expected.norm().clamp_min(1e-12)).item()
-
-
-@pytest.fixture
-def replicas_on_cpu(monkeypatch):
-    """nn.DataParallel's own replication, with copies in place of its broadcasts between GPUs."""
-    module = sys.modules[replicate.__module__]
-
-    def copies(tensors, devices, detach=False):
-        return [[t.detach() if detach else t * 1 for t in tensors] for _ in devices]
-
-    monkeypatch.setattr(module, "_broadcast_coalesced_reshape", copies)
-    monkeypatch.setattr(module, "_get_device_index", lambda device, optional: device)
-    return lambda model, count: replicate(model, list(range(count)))
 
 
 def injected_gradient(outputs, model):

@@ -5,6 +5,7 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
+from plain import MARGIN, batch_hard_triplet, smoothed_cross_entropy
 from torchreid import engine as torchreid_engine
 
 from torchreid_magnifier.models import MODELS
@@ -12,7 +13,6 @@ from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 NUM_CLASSES = 5
 PIDS = torch.tensor([0, 0, 1, 1, 4, 4])
-EPS, MARGIN = 0.1, 0.3
 
 
 def make_batch():
@@ -25,29 +25,6 @@ def make_batch():
 
 
 # --------------------------------------------------- Eq. 4, written plainly
-
-
-def smoothed_cross_entropy(logits):
-    log_probabilities = logits.log_softmax(1)
-    total = 0
-    for n, pid in enumerate(PIDS.tolist()):
-        for c in range(NUM_CLASSES):
-            target = (1 - EPS) * (c == pid) + EPS / NUM_CLASSES
-            total = total - target * log_probabilities[n, c]
-    return total / len(PIDS)
-
-
-def batch_hard_triplet(features):
-    total = 0
-    for a in range(len(PIDS)):
-        distances = [
-            (features[a] - features[b]).pow(2).sum().clamp_min(1e-12).sqrt()
-            for b in range(len(PIDS))
-        ]
-        positive = max(d for d, pid in zip(distances, PIDS) if pid == PIDS[a])
-        negative = min(d for d, pid in zip(distances, PIDS) if pid != PIDS[a])
-        total = total + (positive - negative + MARGIN).clamp_min(0)
-    return total / len(PIDS)
 
 
 def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
@@ -64,7 +41,7 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
 
     def identity_losses(head, feature, neck):
         logits = model.classifier[head](neck(feature))
-        return smoothed_cross_entropy(logits) + triplet(feature)
+        return smoothed_cross_entropy(logits, PIDS) + triplet(feature, PIDS)
 
     global_feature = stage4.mean((2, 3))
     total = identity_losses("global", global_feature, model.global_branch.neck)
@@ -101,7 +78,7 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
         for k, part in enumerate(PARTS):
             beta = torch.sigmoid((target == k).double().mean())
             region_logits = model.classifier[f"region_{part}"](branch.region_necks[k](regions[k]))
-            total = total + 0.0125 * beta * smoothed_cross_entropy(region_logits)
+            total = total + 0.0125 * beta * smoothed_cross_entropy(region_logits, PIDS)
         if stage == 2:
             cosines = []
             for n in range(len(PIDS)):
@@ -192,5 +169,5 @@ def test_softmax_engine_steps_along_equation_4_without_triplets():
     )
     images, labels = make_batch()
     through_engine = through(torchreid_engine.ImageSoftmaxEngine, model, images, labels)
-    plain = of_the_plain_objective(model, images, labels, 1, triplet=lambda features: 0)
+    plain = of_the_plain_objective(model, images, labels, 1, triplet=lambda features, pids: 0)
     assert_equal(through_engine, plain)

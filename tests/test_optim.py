@@ -54,6 +54,23 @@ def test_the_papers_schedule_at_its_corners():
     assert rates[70] == pytest.approx(3.5e-6)
 
 
+def test_sans_released_schedule():
+    """``main.py``: 20 epochs of ``8e-6 * 1.259 ** e``, then 300 with steps after every 40."""
+    optimizer = make_optimizer(8e-4)
+    milestones = [60, 100, 140, 180, 220, 260, 300]
+    epochs = default_warmup_epochs(milestones, "exponential")
+    assert epochs == 20
+    scheduler = WarmupMultiStepLR(
+        optimizer, milestones, 0.5, warmup_epochs=epochs, warmup_method="exponential"
+    )
+    for epoch, (rate,) in enumerate(run(optimizer, scheduler, 320)):
+        if epoch < 20:
+            assert rate == pytest.approx(8e-6 * 1.259**epoch, rel=1.2e-3)
+            assert rate == pytest.approx(8e-6 * 10 ** (epoch / 10), rel=1e-12)
+        else:
+            assert rate == 8e-4 * 0.5 ** ((epoch - 20) // 40)
+
+
 @pytest.mark.parametrize("stop", [0, 3, 10, 13, 21])
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(stop, tmp_path):
     optimizer = make_optimizer(0.1, 0.02)
@@ -95,6 +112,14 @@ def test_milestones_must_increase(milestones):
             {"warmup_epochs": -1},
             "warmup_epochs must be at least 0 and below the first milestone (20), got -1.",
         ),
+        (
+            {"warmup_method": "cosine"},
+            "Unknown warmup_method 'cosine': expected one of ['linear', 'exponential'].",
+        ),
+        (
+            {"warmup_method": "exponential", "warmup_factor": 0},
+            "An exponential warm-up needs a positive warmup_factor, got 0.",
+        ),
     ],
 )
 def test_arguments_out_of_range(arguments, message):
@@ -109,3 +134,8 @@ def test_arguments_out_of_range(arguments, message):
 def test_the_warmup_is_a_quarter_of_a_short_first_step(milestones, epochs):
     assert default_warmup_epochs(milestones) == epochs
     WarmupMultiStepLR(make_optimizer(0.1), milestones, warmup_epochs=epochs)
+
+
+@pytest.mark.parametrize(("first_step", "epochs"), [(60, 20), (90, 20), (59, 19), (6, 2), (2, 0)])
+def test_the_exponential_warmup_is_a_third_of_a_short_first_step(first_step, epochs):
+    assert default_warmup_epochs([first_step], "exponential") == epochs

@@ -13,7 +13,7 @@ from torch import nn
 import torchreid_magnifier
 from torchreid_magnifier import CheckpointError, WarmupMultiStepLR, registry
 from torchreid_magnifier.checkpoints import WEIGHTS_ONLY
-from torchreid_magnifier.models.magnifiernet import MODELS, MagnifierNet
+from torchreid_magnifier.models import MODELS, SAN, SAN_MODELS, MagnifierNet
 
 MODEL_NAMES = vars(torchreid.models)["__model_factory"]
 DATASETS = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
@@ -44,9 +44,9 @@ def state() -> dict:
 
 
 def test_models():
-    assert MODELS.items() <= MODEL_NAMES.items()
+    assert MODELS.items() <= MODEL_NAMES.items() and SAN_MODELS.items() <= MODEL_NAMES.items()
     assert "magnifiernet" in MODELS and "magnifiernet_r18" in MODELS
-    assert isinstance(build(), MagnifierNet)
+    assert isinstance(build(), MagnifierNet) and isinstance(build("san_r18"), SAN)
     with pytest.raises(KeyError) as error:
         build("magnifiernet_r34")
     assert error.value.args == (
@@ -153,6 +153,11 @@ def test_warmup_multi_step():
         make_optimizer(), "warmup_multi_step", [20, 30], 0.1, 60
     )
     assert short.warmup_epochs == 5
+    exponential = torchreid.optim.build_lr_scheduler(
+        make_optimizer(), "exponential_warmup_multi_step", [60, 100], 0.5
+    )
+    assert (exponential.warmup_method, exponential.warmup_epochs) == ("exponential", 20)
+    assert (exponential.warmup_factor, exponential.gamma) == (0.01, 0.5)
 
 
 @pytest.mark.parametrize("stepsize", [20, (20, 30)])

@@ -11,7 +11,7 @@ from .conversion import convert_official_state_dict
 from .data.datasets import with_masks, with_textures
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import SAN, MagnifierNet
-from .optim import WarmupMultiStepLR
+from .optim import SANAdam, WarmupMultiStepLR
 from .registry import register
 from .weights import load_pretrained
 
@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SAN",
+    "SANAdam",
     "CheckpointError",
     "MagnifierNet",
     "PartSegmentationLoss",

@@ -14,18 +14,12 @@ from torchreid import optim as torchreid_optim
 from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
+from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
 from ..losses.decoder_triplet import NUM_INSTANCES
 from ..models import SAN, MagnifierNet
 from ..models.carrier import LossCarrier
 from ..models.magnifiernet import LOSSES, STRIDE
-from ..registry import (
-    MASKS_SUFFIX,
-    OPTIMIZER,
-    TEXTURES_SUFFIX,
-    dataset_folder,
-    dataset_names,
-    model_names,
-)
+from ..registry import OPTIMIZER, dataset_folder, dataset_names, model_names
 from .config import CommandError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -142,9 +136,10 @@ def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
     """That every source gives what the model learns from, besides images."""
     for name in cfg.data.sources:
         if not name.endswith(suffix):
+            images = name.removesuffix(MASKS_SUFFIX).removesuffix(TEXTURES_SUFFIX)
             raise CommandError(
                 f"{cfg.model.name} trains with {what}, but data.sources has {name!r}: "
-                f"take '{name}{suffix}'"
+                f"take '{images}{suffix}'"
             )
 
 
