@@ -102,10 +102,12 @@ def compare(model: MagnifierNet | SAN, run: Run, batches: Iterable[Tensor]) -> P
     return Parity(images, relative, labels, other_labels, other_images, margin)
 
 
-def pedestrians(preprocessing: Preprocessing) -> Iterator[Tensor]:
-    """Batches of drawn people, of ``BATCHES`` images: noise would hardly have a body part."""
+def pedestrians(
+    preprocessing: Preprocessing, batches: Iterable[int] = BATCHES
+) -> Iterator[Tensor]:
+    """Batches of so many drawn people: noise would hardly have a body part."""
     person = 0
-    for size in BATCHES:
+    for size in batches:
         pictures = []
         for _ in range(size):
             shot = Shot(seed=0, stream=0, person=person, camera=person % len(CAMERAS), index=0)
