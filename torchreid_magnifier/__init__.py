@@ -7,7 +7,7 @@ After ``pip install``, importing torchreid is enough (see ``autoload``):
 """
 
 from .checkpoints import CheckpointError, load_weights, read_checkpoint
-from .conversion import convert_official_state_dict
+from .conversion import convert_official_state_dict, convert_san_state_dict
 from .data.datasets import with_masks, with_textures
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import SAN, MagnifierNet
@@ -26,6 +26,7 @@ __all__ = [
     "SemanticDiversityLoss",
     "WarmupMultiStepLR",
     "convert_official_state_dict",
+    "convert_san_state_dict",
     "load_pretrained",
     "load_weights",
     "read_checkpoint",

@@ -1,4 +1,4 @@
-"""``torchreid-magnifier convert``: checkpoints of the released code, for this package."""
+"""``torchreid-magnifier convert``: checkpoints of the papers' released code, for this package."""
 
 import argparse
 import shlex
@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints import CheckpointError, read_checkpoint, state_dict_of, write_weights
-from ..conversion import MODEL, convert_official_state_dict
+from ..checkpoints import CheckpointError, read_checkpoint, write_weights
+from ..conversion import convert_checkpoint
 from . import USAGE_ERROR
 
 
@@ -16,11 +16,17 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status: 0, or 2 after a mistake in what was given."""
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier convert",
-        description="Rewrite a checkpoint that the released MagnifierNet code "
-        f"(github.com/NIRVANALAN/magnifiernet_reid) saved, for the model {MODEL}. No code in the "
-        "file is run.",
+        description="Rewrite a checkpoint that released code saved: MagnifierNet's "
+        "(github.com/NIRVANALAN/magnifiernet_reid) for the model magnifiernet_official, SAN's "
+        "(github.com/microsoft/Semantics-Aligned-Representation-Learning-for-Person-"
+        "Re-identification) for san. No code in the file is run.",
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="such as resnet50_model_500.pth")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="IN",
+        help="such as resnet50_model_500.pth or checkpoint_ep300.pth.tar",
+    )
     parser.add_argument("target", type=Path, metavar="OUT", help="file to write; must not exist")
     args = parser.parse_args(argv)
     try:
@@ -43,15 +49,18 @@ def convert(source: Path, target: Path) -> str:
     """
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        converted = convert_official_state_dict(state_dict_of(read_checkpoint(source)))
+        kind, converted = convert_checkpoint(read_checkpoint(source))
     write_weights(target, converted)
-    num_classes = len(converted["classifier.global.weight"])
-    lines = [f"Wrote {target}: {len(converted)} tensors, {num_classes} training identities."]
+    lines = [
+        f"Wrote {target}: {len(converted)} tensors, {kind.num_classes(converted)} training "
+        "identities."
+    ]
     lines += [str(warning.message) for warning in told]
     lines.append(
         "Test it: torchreid-magnifier train -s market1501 -t market1501 --root reid-data "
-        f"model.name {MODEL} model.pretrained False loss.name triplet data.height 384 "
-        f"data.width 192 test.evaluate True test.dist_metric cosine "
+        f"model.name {kind.model} model.pretrained False loss.name triplet "
+        f"data.height {kind.height} data.width {kind.width} test.evaluate True "
+        f"test.dist_metric {kind.dist_metric} "
         f"model.load_weights {shlex.quote(str(target))}"
     )
     return "\n".join(lines)
