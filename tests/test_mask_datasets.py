@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_people import HEIGHT, PIDS, VIEWS, WIDTH, MorePeople, TinyPeople, places
 from torch.utils.data import DataLoader
 from torchreid import data as torchreid_data
 from torchvision import transforms as T
@@ -16,32 +17,6 @@ from torchvision import transforms as T
 from torchreid_magnifier.data.datasets import with_masks
 from torchreid_magnifier.data.masks import MaskError
 from torchreid_magnifier.data.transforms import JointTransform
-
-SPLITS = ("train", "query", "gallery")
-PIDS, VIEWS = 4, 4
-WIDTH, HEIGHT = 8, 16
-
-
-class TinyPeople(torchreid_data.ImageDataset):
-    """Made data: 4 identities x 4 views in each split, files ``<pid>_<camid>_<view>.png``."""
-
-    folder = "tiny"
-
-    def __init__(self, root="", **kwargs):
-        self.root = root
-        # As in torchreid's own classes, options of other datasets come along.
-        for option in ("split_id", "cuhk03_labeled", "cuhk03_classic_split", "market1501_500k"):
-            kwargs.pop(option, None)
-        splits = []
-        for split in SPLITS:
-            paths = sorted(Path(root, self.folder, "images", split).glob("*.png"))
-            splits.append([(str(path), *map(int, path.stem.split("_")[:2])) for path in paths])
-        super().__init__(*splits, **kwargs)
-
-
-class MorePeople(TinyPeople):
-    folder = "more"
-
 
 TinyPeopleMasks = with_masks(TinyPeople, "tiny_people")
 MorePeopleMasks = with_masks(MorePeople, "more_people")
@@ -59,19 +34,11 @@ def made(tmp_path_factory):
     """Images that show their label map: a label is a grey value."""
     root = tmp_path_factory.mktemp("reid-data")
     rng = np.random.default_rng(0)
-    for folder in ("tiny", "more"):
-        for split in SPLITS:
-            images = root / folder / "images" / split
-            masks = root / folder / "images_ps_label" / split
-            images.mkdir(parents=True)
-            masks.mkdir(parents=True)
-            for pid in range(PIDS):
-                for view in range(VIEWS):
-                    name = f"{pid}_{view % 2}_{view}.png"
-                    labels = rng.integers(0, 8, (HEIGHT, WIDTH), dtype=np.uint8)
-                    Image.fromarray(labels).save(masks / name)
-                    shown = np.repeat(labels[..., None] * np.uint8(30), 3, axis=2)
-                    Image.fromarray(shown).save(images / name)
+    for image, mask in places(root, "_ps_label"):
+        labels = rng.integers(0, 8, (HEIGHT, WIDTH), dtype=np.uint8)
+        Image.fromarray(labels).save(mask)
+        shown = np.repeat(labels[..., None] * np.uint8(30), 3, axis=2)
+        Image.fromarray(shown).save(image)
     return str(root)
 
 

@@ -1,8 +1,11 @@
-"""Part masks on their way into training: mask files -> mask-aware datasets -> joint transforms.
+"""Part masks and textures on their way into training: files -> datasets -> transforms.
 
-``masks``           where mask files lie, reading and checking them
-``transforms``      one random draw for an image and its label map
-``datasets``        the mask-aware version of any torchreid image dataset class
-``image_datasets``  published sets that torchreid has not, and a user's own images
-``synthetic``       embedded, generated pedestrians
+``companions``         files that belong to images, one each: the search and the check before training
+``masks``              where mask files lie, and reading them
+``textures``           where textures lie, and reading them
+``transforms``         one random draw for an image and its label map
+``texture_transform``  an image's own transform, and its texture after it
+``datasets``           the versions of any torchreid image dataset class with masks or textures
+``image_datasets``     published sets that torchreid has not, and a user's own images
+``synthetic``          embedded, generated pedestrians
 """

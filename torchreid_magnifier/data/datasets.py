@@ -5,6 +5,7 @@ and transform is shared.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -216,17 +217,16 @@ class _TexturedDataset(_CompanionDataset):
             make()
         if self.transform is None:
             return TextureFiles()
-        self.transform = TextureTransform(self.transform, _image_size(self.data[0][0]))
+        self.transform = TextureTransform(self.transform, self._image_size())
         return TextureFiles(self.transform.size)
 
-
-def _image_size(path: str) -> tuple[int, int]:
-    """Width and height of an image."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except UNREADABLE:
-        return 128, 256  # of most networks' images; the check tells that this one is unreadable
+    def _image_size(self) -> tuple[int, int]:
+        """Width and height of the first image."""
+        for path, *_ in self.data:
+            with suppress(*UNREADABLE):  # the check tells of those
+                with Image.open(path) as image:
+                    return image.size
+        return 128, 256  # of most networks' images
 
 
 def _read_image(path: str) -> Image.Image:

@@ -21,8 +21,6 @@ from PIL import Image
 from ..parts import NUM_PARTS
 from .companions import UNREADABLE, CompanionError, CompanionFiles, Place, as_png, renamed
 
-LABELS_SUFFIX = "_ps_label"  # EANet's: what a folder of labels has beyond the images' name
-
 # An image root whose labels EANet named after a copy of it (package/data/datasets/
 # cuhk03_np_detected_jpg.py); the names of the files are the same.
 _COPIES = {"cuhk03-np": "cuhk03-np-jpg"}
@@ -106,7 +104,7 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
 class MaskFiles(CompanionFiles):
     """The part masks of images; :data:`MASKS` is one."""
 
-    name, names, suffix = "mask", "part masks", LABELS_SUFFIX
+    name, names, suffix = "mask", "part masks", "_ps_label"
     error = MaskError
     command = ("torchreid-magnifier", "masks", "make")
     faults = _UNREADABLE_MASKS, _SIZES, _LABELS = (

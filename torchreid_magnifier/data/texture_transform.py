@@ -35,11 +35,11 @@ class TextureTransform:
         with keeping_random_states():
             # Some transforms remember images: a copy does.
             probe = copy.deepcopy(transform)(Image.new("RGB", image_size))
-        shape = getattr(probe, "shape", ())
-        if not isinstance(probe, torch.Tensor) or len(shape) != 3 or shape[0] != 3:
-            found = tuple(shape) or type(probe).__name__
+        shape = tuple(probe.shape) if isinstance(probe, torch.Tensor) else ()
+        if len(shape) != 3 or shape[0] != 3:
             raise ValueError(
-                f"expected the transform to end in a tensor of shape (3, H, W), found {found}"
+                "expected the transform to end in a tensor of shape (3, H, W), found "
+                f"{shape or type(probe).__name__}"
             )
         self.size = (shape[1], shape[2])
 

@@ -23,14 +23,11 @@ from PIL import Image
 
 from .companions import UNREADABLE, CompanionError, CompanionFiles, Place, as_png, renamed
 
-TEXTURE_FOLDER_SUFFIX = "_texture"  # what a folder of textures has beyond the images' name
-
 _CUHK03 = {
     "images_labeled": "texture_cuhk03_labeled",
     "images_detected": "texture_cuhk03_detected",
 }
 _COLOURS = ("RGB", "RGBA", "P", "L")  # Pillow's modes of 8 bits; others would be cut to them
-
 _PIT = ("pit", "images")
 
 
@@ -70,7 +67,7 @@ class TextureFiles(CompanionFiles):
             fit: (height, 2 * width), or larger of the same shape. Every size fits without it.
     """
 
-    name, names, suffix = "texture", "textures", TEXTURE_FOLDER_SUFFIX
+    name, names, suffix = "texture", "textures", "_texture"
     error = TextureError
     command = ("torchreid-magnifier", "textures", "make")
     extra = ("--weights", "WEIGHTS")

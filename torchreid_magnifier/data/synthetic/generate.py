@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...parts import BACKGROUND
-from ..textures import TEXTURE_FOLDER_SUFFIX
+from ..textures import TextureFiles
 from .canvas import HEIGHT, WIDTH
 from .identity import Identity, identity
 from .once import make_once
@@ -90,7 +90,7 @@ def generate_textures(folder: str | os.PathLike[str], entries: Sequence[Entry]) 
     Raises:
         OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
     """
-    textures = Path(folder, IMAGES + TEXTURE_FOLDER_SUFFIX)
+    textures = Path(folder, IMAGES + TextureFiles.suffix)
     record = textures / _TEXTURE_RECORD
     if textures.is_dir() and not record.exists():
         return

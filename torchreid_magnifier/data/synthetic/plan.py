@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..masks import LABELS_SUFFIX
+from ..masks import MASKS
 from .camera import CAMERAS
 from .scene import Shot
 
 IMAGES = "images"
-LABELS = IMAGES + LABELS_SUFFIX
+LABELS = IMAGES + MASKS.suffix
 SUBSETS = ("train", "query", "gallery")
 _STREAMS = {"train": 0, "query": 1, "gallery": 1}  # query and gallery show the same people
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
+import cv2
 import numpy as np
 
 from .body import STANDARD_HEIGHT, Pose, Skeleton, View, build_skeleton
@@ -63,8 +64,7 @@ def draw_texture(person: Identity) -> np.ndarray:
         painted = _paint(person, yaw)
         for patch in patches:
             samples[patch.window] = painted[patch.rows, patch.columns]
-    texels = samples.reshape(TEXTURE_SIZE, _SAMPLES, TEXTURE_SIZE, _SAMPLES, 3)
-    return np.round(texels.mean(axis=(1, 3))).astype(np.uint8)
+    return cv2.resize(samples, (TEXTURE_SIZE, TEXTURE_SIZE), interpolation=cv2.INTER_AREA)
 
 
 def _paint(person: Identity, yaw: float) -> np.ndarray:
@@ -159,8 +159,8 @@ def _broad_side(bones: Skeleton, sides: tuple[int, int]) -> Iterator[_Part]:
 def _narrow_side(bones: Skeleton, side: int) -> Iterator[_Part]:
     """Left or right."""
     yield _PROFILE, *_skull(bones, 0.088)
-    heel, toe = bones.ankle[side], bones.toe[side]
-    yield _FOOT, heel, toe, _tapering(0.03, 0.02)
+    middle, up = (bones.ankle[side] + bones.toe[side]) / 2, np.array((0.0, 0.01, 0.0))
+    yield _FOOT, middle + 0.5 * up, middle - 3.5 * up, _tapering(0.08, 0.08)
 
 
 def _skull(
