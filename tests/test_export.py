@@ -350,7 +350,7 @@ def test_a_checkpoint_of_another_variant(checkpoint, tmp_path, capsys):
 
 def test_a_size_that_the_network_cannot_take(checkpoint, tmp_path, capsys):
     out = ["--out", tmp_path / "a.pt2"]
-    assert export(*options(checkpoint, height=100), *out) == USAGE_ERROR
+    assert export(*options(checkpoint, height=100), *out) == FAILED
     assert "divisible by 16, got 100x32" in capsys.readouterr().err
 
 
@@ -370,7 +370,7 @@ def test_a_file_that_answers_wrongly_is_not_written(checkpoint, tmp_path, capsys
 def test_a_file_that_cannot_be_run_is_not_written(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(onnx_file, "to_bytes", lambda *_: b"no network")
     status, printed = failing(tmp_path, checkpoint, capsys, "--out", tmp_path / "a.onnx")
-    assert status == USAGE_ERROR and "cannot be exported to a.onnx" in printed
+    assert status == FAILED and "cannot be exported to a.onnx" in printed
 
 
 def test_ctrl_c_leaves_nothing(checkpoint, tmp_path, capsys, interrupted_after):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoints import CheckpointError
-from ..export import Export, ExportError, ParityError, check_target, export_network
+from ..export import Export, ExportError, check_target, export_network
 from ..weights import WeightsError
 from . import FAILED, USAGE_ERROR
 from .network_options import add_network_options, chosen_network
@@ -33,12 +33,15 @@ def main(argv: Sequence[str]) -> int:
         "--opset", type=int, metavar="N", help="version of ONNX's operators (default: 18)"
     )
     args = parser.parse_args(argv)
+    status = USAGE_ERROR
     try:
         check_target(args.out, args.opset)
-        print(summary(export_network(chosen_network(args), args.out, args.opset)))
+        network = chosen_network(args)
+        status = FAILED  # from here on it is no longer the options
+        print(summary(export_network(network, args.out, args.opset)))
     except (ExportError, WeightsError, CheckpointError, OSError) as error:
         print(f"torchreid-magnifier export: error: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, ParityError) else USAGE_ERROR
+        return status
     return 0
 
 

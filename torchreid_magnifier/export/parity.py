@@ -102,9 +102,7 @@ def compare(model: MagnifierNet | SAN, run: Run, batches: Iterable[Tensor]) -> P
     return Parity(images, relative, labels, other_labels, other_images, margin)
 
 
-def pedestrians(
-    preprocessing: Preprocessing, batches: Iterable[int] = BATCHES
-) -> Iterator[Tensor]:
+def pedestrians(preprocessing: Preprocessing, batches: Iterable[int] = BATCHES) -> Iterator[Tensor]:
     """Batches of so many drawn people: noise would hardly have a body part."""
     person = 0
     for size in batches:

@@ -87,7 +87,7 @@ def export_network(network: Network, path: str | os.PathLike, opset: int | None 
     except Exception as error:  # each part of torch and onnxruntime has its own kinds
         raise ExportError(
             f"{network.name} cannot be exported to {path.name} or not be run from it, with torch "
-            f"{torch.__version__} ({type(error).__name__}: {error})"
+            f"{torch.__version__} ({type(error).__name__}: {str(error).strip()})"
         ) from error
     parity.require()
     write_atomically(path, data)

@@ -1,0 +1,110 @@
+"""Images a second of an exported network: onnxruntime, the torch.export program, and eager torch.
+
+All three embed the same batches in this process, in turns (eager, program, onnxruntime, eager, …),
+with the same number of threads. Writes ``<out>.json`` with every measurement, and prints a Markdown
+table of medians with the smallest and largest. Seconds are those of the clock, and, because other
+programs slow the clock's down, those that the processor spent on this process.
+
+    python benchmarks/export.py magnifiernet_r18 --height 128 --width 64 --out speed_r18
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+from torchreid_magnifier.export import onnx_file, pt2_file
+from torchreid_magnifier.export.description import describe
+from torchreid_magnifier.export.parity import Run
+from torchreid_magnifier.export.program import trace
+from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.networks import Network, Preprocessing
+
+
+def runners(name: str, height: int, width: int) -> dict[str, Run]:
+    """The three, with random weights: their values do not change the time."""
+    torch.manual_seed(0)
+    model = ALL_MODELS[name](num_classes=1, loss="triplet", pretrained=False).eval()
+    network = Network(model, name, Preprocessing(height, width), "random", "")
+    program = trace(model, network.preprocessing)
+
+    @torch.no_grad()
+    def eager(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"embedding": model(images)}
+
+    return {
+        "eager": eager,
+        "torch.export": pt2_file.runner(pt2_file.to_bytes(program, describe(network), None)),
+        "onnxruntime": onnx_file.runner(onnx_file.to_bytes(program, describe(network), None)),
+    }
+
+
+CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
+
+
+def measure(runs: dict[str, Run], images: torch.Tensor, turns: int, seconds: float) -> dict:
+    """Images a second, by clock, runner and turn; each runs about so many seconds in a turn."""
+    batches = {}
+    for name, run in runs.items():
+        run(images)  # the first is slower
+        start = time.perf_counter()
+        run(images)
+        batches[name] = max(1, round(seconds / (time.perf_counter() - start)))
+    found: dict[str, dict[str, list[float]]] = {
+        clock: {name: [] for name in runs} for clock in CLOCKS
+    }
+    for _ in range(turns):
+        for name, run in runs.items():
+            starts = {clock: now() for clock, now in CLOCKS.items()}
+            for _ in range(batches[name]):
+                run(images)
+            for clock, now in CLOCKS.items():
+                rate = batches[name] * len(images) / (now() - starts[clock])
+                found[clock][name].append(rate)
+    return found
+
+
+def main() -> None:
+    """Measures, writes and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=ALL_MODELS, metavar="MODEL")
+    parser.add_argument("--height", type=int, required=True)
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each, in each turn")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", required=True, help="file to write, without .json")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)  # onnxruntime is given as many
+    load = os.getloadavg()[0]
+    runs = runners(args.model, args.height, args.width)
+    results = {}
+    print(f"| batch | seconds | {' | '.join(runs)} |", "|---|---|" + "---|" * len(runs), sep="\n")
+    for size in args.batches:
+        images = torch.randn(size, 3, args.height, args.width)
+        results[size] = measure(runs, images, args.turns, args.seconds)
+        for clock, rates in results[size].items():
+            cells = [
+                f"{statistics.median(r):.1f} ({min(r):.1f} to {max(r):.1f})" for r in rates.values()
+            ]
+            print(f"| {size} | {clock} | {' | '.join(cells)} |", flush=True)
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": [load, os.getloadavg()[0]],
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+    report = {"settings": vars(args), "machine": machine, "images_per_second": results}
+    Path(f"{args.out}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
