@@ -18,7 +18,7 @@ from PIL import Image
 from torchreid_magnifier.cli import checks, main
 from torchreid_magnifier.cli.config import default_config, merge_file
 from torchreid_magnifier.data.synthetic import Settings, generate
-from torchreid_magnifier.models.magnifiernet import MODELS
+from torchreid_magnifier.models import ALL_MODELS
 from torchreid_magnifier.parts import NUM_PARTS
 
 CONFIGS = Path(__file__).parent.parent / "examples" / "configs"
@@ -56,7 +56,8 @@ def test_all_are_there():
     paired += ["r18_synthetic", "r18_ablation"]
     names = [f"magnifiernet_{data}_stage{i}" for data in paired for i in (1, 2)]
     names += [f"magnifiernet_{data}_test" for data in tested]
-    assert {file.stem for file in FILES} == {*names, "magnifiernet_r18_g_synthetic"}
+    names += ["magnifiernet_r18_g_synthetic", "san_pg_pit", "san_r18_pg_synthetic"]
+    assert {file.stem for file in FILES} == set(names)
 
 
 @each(FILES)
@@ -65,7 +66,7 @@ def test_passes_the_checks_of_the_command(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = read(path)
     checks.check(cfg)
-    assert cfg.model.name in MODELS
+    assert cfg.model.name in ALL_MODELS
 
 
 @each(TRAINING)
@@ -73,7 +74,8 @@ def test_training_loses_little_and_leaves_its_heads_weights_to_the_model(path):
     cfg = read(path)
     assert not cfg.test.evaluate
     assert "rerank" not in path.read_text()  # torchreid ignores it in training
-    assert cfg.loss.triplet.weight_t == cfg.loss.triplet.weight_x == 1
+    if cfg.loss.name != "softmax":
+        assert cfg.loss.triplet.weight_t == cfg.loss.triplet.weight_x == 1
     assert 0 < cfg.test.eval_freq <= 20  # a kill loses no more epochs than that
 
 
@@ -214,6 +216,16 @@ def make_market1501(folder: Path) -> None:
         draw(folder, name, subset == "train")
 
 
+def make_pit(folder: Path) -> None:
+    generator = np.random.default_rng()
+    for texture in range(20):
+        for number in range(4):
+            draw(folder / "images", f"{texture:04d}_{number:02d}.jpg", labelled=False)
+        path = folder / "textures" / f"{texture:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(path)
+
+
 def make_msmt17(folder: Path) -> None:
     for subset, identity, camera, number in people():
         path = f"{identity:04d}/{identity:04d}_{number:03d}_{camera:02d}_0303morning_0015_0.jpg"
@@ -247,6 +259,7 @@ def root(tmp_path_factory):
     make_market1501(root / "dukemtmc-reid" / "DukeMTMC-reID")
     make_msmt17(root / "msmt17" / "MSMT17_V1")
     make_cuhk03(root / "cuhk03")
+    make_pit(root / "pit")
     few = partial(generate, settings=Settings(train_ids=8, test_ids=4, distractors=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchreid_magnifier.data.synthetic.dataset.generate", few)
@@ -293,22 +306,27 @@ def test_takes_a_step_of_training(path, build, monkeypatch):
     warm_up = 0.01 if cfg.train.lr_scheduler == "warmup_multi_step" else 1
     assert engine.get_current_lr() == pytest.approx(cfg.train.lr * warm_up)
     batch = next(iter(engine.train_loader))
-    masked = cfg.data.sources[0].endswith("_masks")
+    masked, textured = (cfg.data.sources[0].endswith(end) for end in ("_masks", "_textures"))
     size = (cfg.data.height, cfg.data.width)
-    assert batch["img"].shape == (cfg.train.batch_size, 3 + masked, *size)
-    instances = cfg.sampler.num_instances
-    images_of_each = batch["pid"].unique(return_counts=True)[1].tolist()
-    assert images_of_each == [instances] * (cfg.train.batch_size // instances)
+    assert batch["img"].shape == (cfg.train.batch_size, 3 + masked + 6 * textured, *size)
+    if cfg.sampler.train_sampler == "RandomIdentitySampler":
+        instances = cfg.sampler.num_instances
+        images_of_each = batch["pid"].unique(return_counts=True)[1].tolist()
+        assert images_of_each == [instances] * (cfg.train.batch_size // instances)
 
     engine.set_model_mode("train")
     losses = engine.forward_backward(first_images(batch, 8, step=cfg.data.height // 64))
     attached = engine.model.loss_log.last
-    assert {"loss_t", "loss_x"} <= losses.keys()
+    assert ({"loss"} if cfg.loss.name == "softmax" else {"loss_t", "loss_x"}) <= losses.keys()
     assert ("loss_mask" in attached) == masked
+    assert ("loss_l1" in attached) == textured
     assert ("loss_sd" in attached) == (cfg.loss.name == "triplet_sd")
     assert all(math.isfinite(loss) for loss in (*losses.values(), *attached.values()))
     for name, parameter in engine.model.named_parameters():
-        assert 0 < parameter.grad.abs().sum() < math.inf, name
+        if "_pg" in cfg.model.name and name.startswith(("fc.", "classifier.")):
+            assert not parameter.grad.any(), name  # of identities it learns nothing
+        else:
+            assert 0 < parameter.grad.abs().sum() < math.inf, name
         assert engine.optimizer.state[parameter]["step"] == 1, name
 
 

@@ -42,7 +42,8 @@ class CompanionFolder:
         self, kind: CompanionFiles, images: Images, record: dict[str, Any], overwrite: bool
     ) -> None:
         self._kind, self._images = kind, images
-        self._record, self._overwrite = record, overwrite
+        self._record = json.loads(json.dumps(record))  # as it will be read: lists for tuples
+        self._overwrite = overwrite
         self._folder = Path(images.companion_root(kind))
         self._lock = FileLock(self._folder / f".{kind.name}s.lock", timeout=0)
         self._record_path = self._folder / f"{kind.name}s.json"
@@ -123,7 +124,7 @@ class CompanionFolder:
             return
         except ValueError as error:
             raise ParsingError(f"{path}: cannot be read ({error}); delete it") from error
-        if old != json.loads(json.dumps(record)):
+        if old != record:
             changed = sorted(key for key in {*old, *record} if old.get(key) != record.get(key))
             raise ParsingError(
                 f"{folder} holds {self._kind.names} made otherwise ({', '.join(changed)} differ, "

@@ -45,9 +45,9 @@ class Splits(NamedTuple):
 class CheckedImageDataset(torchreid_data.ImageDataset):
     """Base class: a dataset whose subclass says by :meth:`read` which images there are.
 
-    Torchreid asks every dataset for images to train on (``Dataset.__init__`` looks at
-    ``train[0]``). A set that is for testing only has none here, and works as a target; one that is
-    for training only, ``only_to_train``, has no others and works as a source.
+    Torchreid asks every dataset for images of each kind (``Dataset.__init__`` looks at the first
+    ones). A set that is for testing only has none to train on here, and works as a target; one that
+    is for training only, ``only_to_train``, has no others and works as a source.
 
     Args:
         root: data root, which holds ``dataset_dir``.
@@ -77,20 +77,23 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
                 "source (-s, data.sources), and another dataset the target (-t, data.targets)"
             )
         train, query, gallery = _numbered(splits)
-        if train:
-            super().__init__(train, query, gallery, mode=mode, **kwargs)
-            return
-        if mode == "train":
+        if not train and mode == "train":
             raise DatasetError(
                 f"{self.dataset_dir} has no images to train on, only to test with: make it a "
                 "target (-t, data.targets), and another dataset the source (-s, data.sources)"
             )
-        # Torchreid looks at train[0]: the queries stand there until it has.
+        if train and query:
+            super().__init__(train, query, gallery, mode=mode, **kwargs)
+            return
+        # Torchreid looks at the first image of each list: other images stand there until it has.
         verbose = kwargs.get("verbose", True)
         kwargs |= {"verbose": False, "combineall": False}
-        super().__init__(query, query, gallery, mode=mode, **kwargs)
-        self.train: list[tuple[str, int, int, int]] = []
-        self.num_train_pids = self.num_train_cams = self.num_datasets = 0
+        super().__init__(train or query, query or train, gallery or train, mode=mode, **kwargs)
+        if train:
+            self.query = self.gallery = []
+        else:
+            self.train: list[tuple[str, int, int, int]] = []
+            self.num_train_pids = self.num_train_cams = self.num_datasets = 0
         if verbose:
             self.show_summary()
 
