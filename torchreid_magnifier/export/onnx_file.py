@@ -19,8 +19,10 @@ OPSET = 18  # the oldest that torch's exporter writes, for the largest choice of
 
 
 def require(opset: int | None) -> None:
-    """Raises:
-    ExportError: something is not installed, or there is no such opset.
+    """Whether such a file can be written here.
+
+    Raises:
+        ExportError: something is not installed, or there is no such opset.
     """
     newest = _libraries()[0].defs.onnx_opset_version()
     if opset is not None and not OPSET <= opset <= newest:

@@ -46,8 +46,10 @@ class Parity:
     margin: float
 
     def require(self) -> None:
-        """Raises:
-        ParityError: the differences are larger than rounding explains.
+        """Refuses differences that are larger than rounding explains.
+
+        Raises:
+            ParityError: with the difference.
         """
         if self.other_images == self.images:
             raise ParityError(
@@ -92,7 +94,7 @@ def compare(model: MagnifierNet | SAN, run: Run, batches: Iterable[Tensor]) -> P
             same = ~other.flatten(1).any(1)
             labels, other_labels = labels + other.numel(), other_labels + int(other.sum())
             if other.any():
-                margin = max(margin, _margin(model, batch, seen.labels, outputs[LABELS]))
+                margin = _larger(margin, _margins(model, batch, seen.labels, outputs[LABELS]))
         images, other_images = images + len(batch), other_images + int((~same).sum())
         difference = (outputs[EMBEDDING] - seen.embedding)[same]
         if difference.numel():
@@ -116,12 +118,12 @@ def pedestrians(preprocessing: Preprocessing, batches: Iterable[int] = BATCHES) 
 
 def _larger(number: float, tensor: Tensor) -> float:
     """The larger of a number and a tensor's largest magnitude; NaN if either has one."""
-    return torch.maximum(torch.tensor(number), tensor.abs().max().cpu()).item()
+    return torch.maximum(torch.tensor(number), tensor.abs().max()).item()
 
 
-def _margin(model: MagnifierNet | SAN, images: Tensor, labels: Tensor, others: Tensor) -> float:
+def _margins(model: MagnifierNet | SAN, images: Tensor, labels: Tensor, others: Tensor) -> Tensor:
     """By how much the logits of ``labels`` exceed those of ``others``, see ``Parity``."""
     assert isinstance(model, MagnifierNet) and model.mask_module is not None  # it has labels
     logits = model.mask_module(model.trunk(images)[-1])
     chosen, other = (logits.gather(1, which.unsqueeze(1)) for which in (labels, others))
-    return ((chosen - other).max() / logits.abs().max()).item()
+    return (chosen - other) / logits.abs().max()

@@ -12,8 +12,10 @@ from .parity import Run
 
 
 def require(opset: int | None) -> None:
-    """Raises:
-    ExportError: an opset is given.
+    """Whether such a file can be written.
+
+    Raises:
+        ExportError: an opset is given.
     """
     if opset is not None:
         raise ExportError(f"an opset is for ONNX files, got {opset}: leave it out")
