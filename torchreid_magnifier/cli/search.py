@@ -5,12 +5,14 @@ import csv
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..checkpoints import CheckpointError
 from ..files import write_atomically
+from ..networks import Network
 from ..parts import BACKGROUND
 from ..retrieval import (
     Embeddings,
@@ -146,10 +148,7 @@ def _queries(args: argparse.Namespace, gallery: Embeddings) -> Embeddings:
                 f"{videos[0]}: a video cannot be a query: extract its embeddings, and give that "
                 "file"
             )
-        metadata = gallery.metadata
-        args.model, args.height, args.width = metadata.model, metadata.height, metadata.width
-        network = chosen_network(args, args.weights or metadata.weights)
-        metadata.require_comparable(Metadata.of(network))
+        network = _network(args, gallery.metadata)
         embedded, faults = embed(network, paths)
         if faults:
             raise RetrievalError("\n  ".join(["queries that cannot be read:", *faults]))
@@ -157,6 +156,22 @@ def _queries(args: argparse.Namespace, gallery: Embeddings) -> Embeddings:
     for block in blocks:
         gallery.metadata.require_comparable(block.metadata)
     return concatenated(blocks)
+
+
+def _network(args: argparse.Namespace, metadata: Metadata) -> Network:
+    """The gallery's: the gallery tells what a bare checkpoint does not."""
+    args.model, args.height, args.width = metadata.model, metadata.height, metadata.width
+    try:
+        network = chosen_network(args, args.weights or metadata.weights)
+    except WeightsError as error:
+        if args.weights:
+            raise
+        raise WeightsError(
+            f"{error}. The gallery was made with these: if they are elsewhere now, give --weights"
+        ) from error
+    network = replace(network, preprocessing=metadata.preprocessing)
+    metadata.require_comparable(Metadata.of(network))
+    return network
 
 
 def _index(args: argparse.Namespace, gallery: Embeddings) -> Index:

@@ -18,7 +18,7 @@ APPROXIMATE = ("hnsw", "ivf")
 _NEIGHBOURS, _BUILD_BREADTH, _SEARCH_BREADTH = 32, 80, 128
 # IVF: a list of the embeddings around each of so many centres, of which the nearest are searched.
 _CENTRES_FACTOR = 4  # times the square root of the number of embeddings, as FAISS advises
-_PER_CENTRE = 39  # embeddings to train each centre on; FAISS warns of fewer
+_PER_CENTRE = 39  # embeddings to train each centre on, as FAISS advises
 _SEARCHED_SHARE = 1 / 16  # of the lists
 _SAMPLE = 64  # rows of a gallery that a kept index is compared with
 
@@ -57,6 +57,7 @@ class FaissIndex:
         else:
             centres = min(int(_CENTRES_FACTOR * rows**0.5), max(1, rows // _PER_CENTRE))
             index = faiss.IndexIVFFlat(faiss.IndexFlat(size, measure), size, centres, measure)
+            index.cp.min_points_per_centroid = 1  # no warning of a gallery that has few
             index.nprobe = max(1, round(centres * _SEARCHED_SHARE))
             index.train(_sample(vectors, centres * _PER_CENTRE, cosine)[1])
         with tqdm(desc=f"building the index {kind}", total=rows, unit="embedding") as bar:
@@ -77,7 +78,7 @@ class FaissIndex:
         try:
             index = faiss.read_index(os.fspath(path))
         except RuntimeError as error:
-            raise RetrievalError(f"{path} is not an index of FAISS: delete it") from error
+            raise RetrievalError(f"{path} is not an index of FAISS: give another name") from error
         cosine = metric == "cosine"
         classes = {"flat": faiss.IndexFlat, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}
         measure = faiss.METRIC_INNER_PRODUCT if cosine else faiss.METRIC_L2

@@ -33,13 +33,16 @@ def read_npz(path: Path) -> Embeddings:
         RetrievalError: it is not such a file.
         OSError: it cannot be read.
     """
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise RetrievalError("it is no .npz file, or cut short")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files if name != "embeddings"}
-            if "embeddings" in file.files:
-                columns["embeddings"] = _mapped(path, file)
+        with np.load(path, allow_pickle=False) as members:
+            columns = {name: members[name] for name in members.files if name != "embeddings"}
+            if "embeddings" in members.files:
+                columns["embeddings"] = _mapped(path, members)
     except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
-        raise RetrievalError(f"it is damaged, or not an .npz file ({error})") from error
+        raise RetrievalError(f"it is damaged ({error})") from error
     if "metadata" not in columns:
         raise RetrievalError("it has no metadata, so it is not of 'torchreid-magnifier extract'")
     metadata = Metadata.from_json(str(columns.pop("metadata")))

@@ -66,8 +66,8 @@ def _meant(source: str) -> list[str]:
     else:
         raise RetrievalError(f"there is no file or folder {source}")
     if not paths:
-        kind = "in it or below" if os.path.isdir(source) else "matched"
-        raise RetrievalError(f"{source}: expected images or videos, found none {kind}")
+        where = "in it or below" if os.path.isdir(source) else "where this pattern leads"
+        raise RetrievalError(f"{source}: expected images or videos {where}, found none")
     return paths
 
 
