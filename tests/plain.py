@@ -51,13 +51,16 @@ def decoded(decoder, stages):
     return F.interpolate(y, size, mode="bilinear", align_corners=True), maps
 
 
-def constraints(maps):
-    """Which images are compared at which level, as SAN's released code reads them."""
+def constraint_terms(maps):
+    """Of the levels 1 to 4: the hinge of each identity but the last.
+
+    Which images are compared at which level is as SAN's released code names them.
+    """
 
     def distance(level, i, j):
         return (maps[level - 1][i] - maps[level - 1][j]).pow(2).mean()
 
-    total = 0
+    terms = {1: [], 2: [], 3: [], 4: []}
     for i in range(0, len(maps[0]) - 4, 4):
         for level, (a, p), (b, n) in (
             (1, (i, i + 1), (i, i + 4)),
@@ -66,8 +69,13 @@ def constraints(maps):
             (4, (i, i + 3), (i + 3, i + 4)),
         ):
             hinge = distance(level, a, p) - distance(level, b, n) + MARGIN
-            total = total + hinge.clamp_min(0)
-    return total
+            terms[level].append(hinge.clamp_min(0))
+    return terms
+
+
+def constraints(maps):
+    """The sum of all of them."""
+    return sum(term for terms in constraint_terms(maps).values() for term in terms)
 
 
 def reconstruction(model, stages, texture):
