@@ -27,14 +27,14 @@ def save_weights(model, path, seed=0):
     torch.manual_seed(seed)
     network = torchreid_models.build_model(model, num_classes=4, loss="softmax", pretrained=False)
     if getattr(network, "decoder", None):
-        # As it begins, it sees grey in everything. This one sees other colours in other images,
-        # some of them beyond [-1, 1]; red is low, blue high.
+        # As it begins, it sees grey in everything. This one sees other shades in other images, some
+        # of them beyond [-1, 1], and more green than red, and more blue than green.
         for module in network.decoder.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.reset_parameters()
         last = network.decoder.to_texture[1]
         with torch.no_grad():
-            last.weight *= 12
+            last.weight.copy_(60 * last.weight[:1])
             last.bias.copy_(torch.tensor([-0.6, 0.0, 0.6]))
     path = path / model / "model" / "model.pth.tar-1"
     path.parent.mkdir(parents=True)

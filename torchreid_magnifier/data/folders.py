@@ -10,7 +10,7 @@ _COMPANIONS = (MASKS.suffix, TextureFiles.suffix)
 
 
 def files_below(
-    root: str | os.PathLike, endings: tuple[str, ...]
+    root: str | os.PathLike[str], endings: tuple[str, ...]
 ) -> Iterator[tuple[str, list[str]]]:
     """Each folder that has such files, and their sorted names; upper folders first.
 
@@ -23,7 +23,7 @@ def files_below(
     Raises:
         OSError: a folder cannot be read.
     """
-    for parent, folders, names in os.walk(root, onerror=_fail):
+    for parent, folders, names in os.walk(os.fspath(root), onerror=_fail):
         folders[:] = sorted(name for name in folders if not name.endswith(_COMPANIONS))
         found = [n for n in names if n.lower().endswith(endings) and not n.startswith(".")]
         if found:

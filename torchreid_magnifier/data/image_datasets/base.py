@@ -89,10 +89,11 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
         verbose = kwargs.get("verbose", True)
         kwargs |= {"verbose": False, "combineall": False}
         super().__init__(train or query, query or train, gallery or train, mode=mode, **kwargs)
+        nobody: list[tuple[str, int, int, int]] = []
         if train:
-            self.query = self.gallery = []
+            self.query = self.gallery = nobody
         else:
-            self.train: list[tuple[str, int, int, int]] = []
+            self.train = nobody
             self.num_train_pids = self.num_train_cams = self.num_datasets = 0
         if verbose:
             self.show_summary()
