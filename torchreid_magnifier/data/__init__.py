@@ -1,6 +1,6 @@
 """Part masks and textures on their way into training: files -> datasets -> transforms.
 
-``companions``         files that belong to images, one each: the search and the check before training
+``companions``         files that belong to images, one each: search and check before training
 ``masks``              where mask files lie, and reading them
 ``textures``           where textures lie, and reading them
 ``transforms``         one random draw for an image and its label map

@@ -1,4 +1,4 @@
-"""Embedded data: drawn pedestrians with exact part labels and keypoints."""
+"""Embedded data: drawn pedestrians with exact part labels, keypoints and textures."""
 
 from .dataset import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .generate import generate
