@@ -16,8 +16,13 @@ HELP = "read all textures and tell their faults"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``textures check``."""
     add_image_options(parser)
-    parser.add_argument("--height", type=positive, metavar="PIXELS", help="… data.height")
-    parser.add_argument("--width", type=positive, metavar="PIXELS")
+    parser.add_argument(
+        "--height",
+        type=positive,
+        metavar="PIXELS",
+        help="of the images that a network is to be trained on, which textures must fit",
+    )
+    parser.add_argument("--width", type=positive, metavar="PIXELS", help="… and their width")
 
 
 def run(args: argparse.Namespace) -> int:
