@@ -1,14 +1,20 @@
 """Checkpoints of the released code: what is converted, what is left out, what is refused."""
 
+import numpy as np
 import pytest
 import torch
-from parity import recipe
+from parity import recipe, san_recipe
 from torchreid import models as torchreid_models
 from torchreid import utils as torchreid_utils
 
-from torchreid_magnifier import CheckpointError, convert_official_state_dict
+from torchreid_magnifier import (
+    CheckpointError,
+    convert_official_state_dict,
+    convert_san_state_dict,
+)
 from torchreid_magnifier.checkpoints import WEIGHTS_ONLY
 from torchreid_magnifier.cli import main
+from torchreid_magnifier.networks import open_network
 
 
 def released(num_classes=5):
@@ -180,3 +186,101 @@ def test_paths_that_do_not_exist(checkpoint, tmp_path, capsys):
     assert f'There is no checkpoint "{tmp_path / "no.pth"}"' in capsys.readouterr().err
     assert main(["convert", str(checkpoint), str(tmp_path / "no" / "out.pth")]) == 2
     assert f"there is no folder {tmp_path / 'no'}" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ SAN
+
+
+@pytest.fixture(scope="module")
+def san():
+    """A checkpoint as SAN's released code saves it, of 5 identities."""
+    return {**san_recipe.checkpoint(num_classes=5), "rank1": np.float64(0.5), "epoch": 299}
+
+
+def prefixed(tensors):
+    return {f"module.{name}": tensor for name, tensor in tensors.items()}
+
+
+def build_san(name="san", num_classes=5):
+    return torchreid_models.build_model(name, num_classes, loss="triplet", pretrained=False)
+
+
+def test_san_every_tensor_comes_from_the_file(san):
+    encoder, decoder = san["state_dict"], san["decoder_state_dict"]
+    converted = convert_san_state_dict(encoder, decoder)
+    build_san().load_state_dict(converted, strict=True)
+    assert len(converted) == len(encoder) + len(decoder) == 413
+    for ours, theirs in (
+        ("trunk.layer4.2.bn3.running_var", encoder["layer4.2.bn3.running_var"]),
+        ("fc.0.weight", encoder["fc.0.weight"]),
+        ("decoder.skips.0.0.weight", decoder["embed_layer3.0.weight"]),
+        ("decoder.levels.3.enlarge.2.bias", decoder["up4.conv.2.bias"]),
+    ):
+        assert converted[ours] is theirs
+    for same in (
+        convert_san_state_dict(san),
+        convert_san_state_dict(prefixed(encoder), prefixed(decoder)),
+    ):
+        assert same.keys() == converted.keys()
+        assert all(same[name] is converted[name] for name in converted)
+
+
+def test_san_the_encoder_alone(san):
+    converted = convert_san_state_dict(san["state_dict"])
+    build_san("san_encoder").load_state_dict(converted, strict=True)
+    assert len(converted) == 327
+
+
+def test_san_command(san, tmp_path, capsys):
+    path, out = tmp_path / "checkpoint_ep300.pth.tar", tmp_path / "san.pth"
+    torch.save(san | {"decoder_state_dict": prefixed(san["decoder_state_dict"])}, path)
+    assert main(["convert", str(path), str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"Wrote {out}: 413 tensors, 5 training identities." in printed
+    assert "model.name san " in printed and "data.height 256 data.width 128" in printed
+    # As it is opened for search, without the identities of its training.
+    network = open_network(str(out), "san", 256, 128)
+    model = build_san()
+    model.load_state_dict(torch.load(out, weights_only=True), strict=True)
+    images = torch.randn(1, 3, 64, 32)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(images), network.model(images))
+    assert network.model.embedding_size == 512 and network.name == "san"
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("state_dict", lambda d: d.pop("layer3.5.bn2.bias"), "1 missing (layer3.5.bn2.bias)"),
+        ("decoder_state_dict", lambda d: d.pop("up2.res.res.3.weight"), "1 missing (decoder.up2."),
+        (
+            "decoder_state_dict",
+            lambda d: d.update({"up5.conv.2.bias": torch.zeros(1)}),
+            "1 not known (decoder.up5.conv.2.bias)",
+        ),
+        (
+            "decoder_state_dict",
+            lambda d: d.update({"final_layer.1.weight": torch.zeros(3, 8, 7, 7)}),
+            "1 of another shape (decoder.final_layer.1.weight (3, 8, 7, 7) instead of "
+            "(3, 16, 7, 7))",
+        ),
+        (
+            "state_dict",
+            lambda d: d.update({"classifier.bias": torch.zeros(4)}),
+            "classifier.bias (4,) instead of (5,)",
+        ),
+        ("decoder_state_dict", lambda d: d.clear(), "86 missing (decoder.embed_layer1.0.bias, "),
+    ],
+    ids=["missing", "missing in the decoder", "unknown", "misshapen", "identities", "empty"],
+)
+def test_san_other_checkpoints_are_refused_by_name(san, tmp_path, capsys, part, change, message):
+    changed = san | {part: dict(san[part])}
+    change(changed[part])
+    with pytest.raises(CheckpointError) as error:
+        convert_san_state_dict(changed)
+    assert message in str(error.value)
+    path, out = tmp_path / "in.pth", tmp_path / "out.pth"
+    torch.save(changed, path)
+    assert main(["convert", str(path), str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

@@ -8,20 +8,18 @@ map rides with the image as a fourth channel, and the mask and SD losses join th
 at the graph (``losses.attach``).
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints import restore
 from ..losses.attach import scale_gradient
 from ..losses.part_segmentation import PartSegmentationLoss
 from ..losses.semantic_diversity import SemanticDiversityLoss
 from ..metrics import mean_iou
 from ..parts import NUM_PARTS, PARTS
 from .carrier import LossCarrier
+from .entry_point import entry_points
 from .global_branch import GlobalBranch
 from .inspection import Inspection
 from .layers import classifier
@@ -337,32 +335,12 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _build(
-    model_name: str,
-    num_classes: int,
-    loss: str = "softmax",
-    pretrained: bool | str = True,
-    use_gpu: bool = True,
-    **options: Any,
-) -> MagnifierNet:
-    """What torchreid's ``build_model`` calls, which passes ``use_gpu`` to every model.
-
-    ``pretrained`` may be the name of trained weights of this model: they are fetched, and the
-    classifiers stay random.
-    """
-    if not isinstance(pretrained, str):
-        return MagnifierNet(num_classes, loss, pretrained=pretrained, **options)
-    from ..weights import fetch, find  # which know the names of the models, from here
-
-    path = fetch(find(pretrained, model=model_name))
-    model = MagnifierNet(num_classes, loss, pretrained=False, **options)
-    restore(model, path)
-    return model
-
-
-MODELS: dict[str, Callable[..., MagnifierNet]] = {
-    name + suffix: partial(_build, name + suffix, trunk=trunk, **options)
-    for name, trunk in _TRUNKS.items()
-    for suffix, options in _VARIANTS.items()
-}
+MODELS = entry_points(
+    MagnifierNet,
+    {
+        name + suffix: {"trunk": trunk, **options}
+        for name, trunk in _TRUNKS.items()
+        for suffix, options in _VARIANTS.items()
+    },
+)
 """Model name -> function with the signature of torchreid's model zoo."""

@@ -1,13 +1,13 @@
 """Trained weights by name: what there is (manifests), getting the files, and networks from them."""
 
-from ..models.magnifiernet import MODELS, MagnifierNet
+from ..models import ALL_MODELS, SAN, MagnifierNet
 from .cache import fetch
 from .manifest import Result, Weights, WeightsError, entries, find
 
 __all__ = ["Result", "Weights", "WeightsError", "entries", "fetch", "find", "load_pretrained"]
 
 
-def load_pretrained(name: str) -> MagnifierNet:
+def load_pretrained(name: str) -> MagnifierNet | SAN:
     """The network that the weights ``name`` belong to, trained, in evaluation mode, on the CPU.
 
     It takes images ``(N, 3, H, W)``, normalised as ``find(name)`` says, and gives embeddings
@@ -19,4 +19,4 @@ def load_pretrained(name: str) -> MagnifierNet:
         CheckpointError: the file does not fit its model.
     """
     weights = find(name)
-    return MODELS[weights.model](weights.num_classes, pretrained=name).eval()
+    return ALL_MODELS[weights.model](weights.num_classes, pretrained=name).eval()

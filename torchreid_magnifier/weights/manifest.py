@@ -45,7 +45,7 @@ class Weights:
 
     Attributes:
         name: what users ask for.
-        model: model name, one of ``MODELS``.
+        model: model name, one of ``ALL_MODELS``.
         dataset: what it was trained on.
         file: the weights beside the manifest, if it came with them: absolute path, which need not
             exist.

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..models.magnifiernet import MODELS, STRIDE
+from ..models import ALL_MODELS
+from ..models.magnifiernet import STRIDE
 
 
 class _Rule(NamedTuple):
@@ -63,7 +64,7 @@ ORIGINS = {
 _RESULT = {"dataset": _TEXT, "rank-1": _PERCENT, "mAP": _PERCENT, "settings": _TEXT}
 _NEEDED = {
     "name": _Rule("letters, digits, '.', '_' and '-'", _matches(_NAME)),
-    "model": _Rule(f"one of {', '.join(MODELS)}", lambda value: value in list(MODELS)),
+    "model": _Rule(f"one of {', '.join(ALL_MODELS)}", lambda value: value in list(ALL_MODELS)),
     "dataset": _TEXT,
     "sha256": _Rule("64 hexadecimal digits in quotes", _matches("[0-9a-f]{64}")),
     "size": _COUNT,

@@ -8,7 +8,6 @@ as six further channels, and the decoder's losses join the engine's at the graph
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from ...losses.attach import scale_gradient
 from ...losses.decoder_triplet import DecoderTripletLoss
 from ...losses.forward_pass import ForwardPass
 from ..carrier import LossCarrier
+from ..entry_point import entry_points
 from ..inspection import Inspection
 from ..layers import global_average_pool
 from ..trunk import ResNetTrunk
@@ -90,13 +90,10 @@ class SAN(LossCarrier):
         self.reconstruction_gradients: list[Tensor] | None = None
         self._separate = False
         self.trunk = ResNetTrunk(trunk, pretrained)
-        self.fc = nn.Sequential(
-            nn.Linear(self.trunk.channels[3], EMBEDDING_SIZE),
-            nn.BatchNorm1d(EMBEDDING_SIZE),
-            nn.ReLU(),
-        )
+        linear = nn.Linear(self.trunk.channels[3], EMBEDDING_SIZE)
+        self.fc = nn.Sequential(linear, nn.BatchNorm1d(EMBEDDING_SIZE), nn.ReLU())
         self.classifier = nn.Linear(EMBEDDING_SIZE, num_classes)
-        for layer in (self.fc[0], self.classifier):
+        for layer in (linear, self.classifier):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
         self.decoder = (
@@ -266,20 +263,12 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _build(
-    num_classes: int,
-    loss: str = "softmax",
-    pretrained: bool = True,
-    use_gpu: bool = True,
-    **options: Any,
-) -> SAN:
-    """What torchreid's ``build_model`` calls, which passes ``use_gpu`` to every model."""
-    return SAN(num_classes, loss, pretrained=pretrained, **options)
-
-
-SAN_MODELS: dict[str, Callable[..., SAN]] = {
-    name + suffix: partial(_build, **{**trunk, **options})
-    for name, trunk in _TRUNKS.items()
-    for suffix, options in _VARIANTS.items()
-}
+SAN_MODELS = entry_points(
+    SAN,
+    {
+        name + suffix: {**trunk, **options}
+        for name, trunk in _TRUNKS.items()
+        for suffix, options in _VARIANTS.items()
+    },
+)
 """Model name -> function with the signature of torchreid's model zoo."""
