@@ -253,9 +253,17 @@ def test_queries_that_count_have_their_person_in_the_gallery_by_another_camera()
     assert images.answerable() == [0, 3]
 
 
-def test_dataset_that_cannot_be_read(tmp_path):
-    with pytest.raises(ExplainError, match="cannot read dataset market1501 in "):
+def test_dataset_that_cannot_be_read(tmp_path, monkeypatch, capsys):
+    def no_network(*args, **kwargs):
+        raise OSError("network is down")
+
+    monkeypatch.setattr("urllib.request.urlretrieve", no_network)  # torchreid tries to download
+    message = rf"in {tmp_path}: network is down \(there is no folder {tmp_path}/market1501\)$"
+    with pytest.raises(ExplainError, match=message):
         read_evaluation_set("market1501", str(tmp_path))
+    assert not list(tmp_path.iterdir()) and not capsys.readouterr().out
+    with pytest.raises(ExplainError, match="pit has images to train on only, no queries"):
+        read_evaluation_set("pit", str(tmp_path))
 
 
 def test_region_standings_against_plain_loops():

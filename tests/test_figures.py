@@ -168,3 +168,75 @@ def test_a_failed_save_leaves_the_old_picture(tmp_path):
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
         ("picture.png", b"old")
     ]
+
+
+def test_rankings_figure_shows_why_below_each_image_and_what_its_colours_tell():
+    why = np.full_like(PICTURE, 7)
+    hits = [figures.Hit(PICTURE, True, "0.9", why), figures.Hit(PICTURE, False, "0.8", why)]
+    example = figures.RankingExample(PICTURE, {"net\nrank-1 50.0 %": hits}, "0001.jpg")
+    bar = figures.HeatBar("activation", ("nothing", "much"))
+    axes, scale = (figure := figures.rankings_figure([example], "Title\nmore", bar)).axes
+    assert len(axes.images) == 1 + 2 * 2
+    for image, below in ((1, 2), (3, 4)):
+        above, under = (axes.images[index].get_extent() for index in (image, below))
+        assert above[:2] == under[:2] and under[3] > above[2]  # beneath, where y grows downwards
+        assert np.array_equal(axes.images[below].get_array(), why)
+    assert {"net", "rank-1 50.0 %", "0.9", "activation", "nothing", "much"} <= texts(figure)
+    assert scale.get_position().y1 < axes.get_position().y0
+
+
+def test_heat_overlay_against_a_map_of_one_colour_and_of_a_corner():
+    grey = np.full((32, 16, 3), 100, np.uint8)
+    cold, hot = (figures.heat_overlay(grey, np.full((4, 2), heat)) for heat in (0.0, 1.0))
+    assert len(np.unique(cold.reshape(-1, 3), axis=0)) == 1
+    assert hot.mean() > cold.mean() + 50  # also told apart in grey
+    heat = np.zeros((4, 2))
+    heat[0, 0] = 1
+    corner = figures.heat_overlay(grey, heat).astype(int)
+    assert np.array_equal(corner[0, 0], hot[0, 0]) and np.array_equal(corner[-1, -1], cold[0, 0])
+    assert (np.diff(corner[:, 0].sum(1)) <= 0).all()  # smoothly from one to the other
+
+
+def test_parts_heat_overlay_darkens_what_has_no_heat():
+    heat = np.linspace(0, 1, len(PARTS))
+    heat[3] = np.nan
+    found = figures.parts_heat_overlay(PICTURE, LABELS, heat)
+    labels = LABELS.repeat(8, 0).repeat(8, 1)
+    grey = np.asarray(Image.fromarray(PICTURE).convert("L"), float)
+    assert np.allclose(found[labels == 3], 0.35 * grey[labels == 3][:, None], atol=1)
+    for part in set(LABELS.ravel()) - {3}:
+        # A quarter of the image, the rest the part's own colour.
+        colours = found[labels == part] - 0.25 * grey[labels == part][:, None]
+        assert np.ptp(colours, axis=0).max() < 1.5
+
+
+def test_heat_figure_puts_every_row_under_its_headings():
+    rows = [figures.PictureRow([PICTURE] * 3, f"image {number}") for number in range(3)]
+    headings = ["image", "a long_heading", "G"]
+    figure = figures.heat_figure(rows, headings, "Title", figures.HeatBar("heat"))
+    axes = figure.axes[0]
+    assert len(axes.images) == 9
+    lefts = sorted({round(image.get_extent()[0], 3) for image in axes.images})
+    assert len(lefts) == 9  # three blocks side by side
+    assert {"image 0", "image 2", "G", "a long_\nheading", "heat", "low", "high"} <= texts(figure)
+
+
+def test_similarity_figure_shows_every_pair_and_the_difference():
+    first = GENERATOR.random((8, 8))
+    second = first - 0.25
+    first[2, 5] = np.nan
+    figure = figures.similarity_figure(
+        {"one": figures.Similarity(first, "mean 0.5"), "two": figures.Similarity(second)}, "Title"
+    )
+    shown = [axes for axes in figure.axes if axes.images]
+    for axes, expected in zip(shown, (first, second, second - first), strict=True):
+        matrix = np.ma.filled(axes.images[0].get_array(), np.nan)
+        other = ~np.eye(8, dtype=bool)
+        np.testing.assert_allclose(matrix[other], expected[other])
+        assert np.isnan(matrix.diagonal()).all()  # each is like itself
+    assert shown[0].images[0].get_clim() == shown[1].images[0].get_clim()
+    assert "-.25" in {text.get_text() for text in shown[2].texts}
+    assert shown[2].images[0].get_clim() == pytest.approx((-0.25, 0.25))
+    names = [label.get_text() for label in shown[0].get_yticklabels()]
+    assert names == [part.replace("_", " ") for part in PARTS]
+    assert {"one", "two", "difference", "mean 0.5"} <= texts(figure)

@@ -1,5 +1,8 @@
 """Whom a network finds in a dataset, and which regions of them resemble the query's."""
 
+import contextlib
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +14,9 @@ from torch import Tensor
 from torchreid import data as torchreid_data
 from torchreid import metrics as torchreid_metrics
 
+from ..data.datasets import plain_name
 from ..models.inspection import Inspection
+from ..registry import dataset_folder, trains_only
 from . import ExplainError
 
 
@@ -49,12 +54,23 @@ def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
     Raises:
         ExplainError: the dataset cannot be read from ``root``, or no query has anyone to find.
     """
+    name = plain_name(dataset)
+    if trains_only(name):
+        raise ExplainError(f"{dataset} has images to train on only, no queries and no gallery")
+    folder = os.path.join(root, dataset_folder(name) or "")
+    was_there = os.path.isdir(folder)
     try:
-        images = torchreid_data.datasets.init_image_dataset(
-            dataset.removesuffix("_masks"), root=root, mode="query", verbose=False
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # what torchreid tells of a download
+            images = torchreid_data.datasets.init_image_dataset(
+                name, root=root, mode="query", verbose=False
+            )
     except (OSError, RuntimeError, ValueError) as error:
-        raise ExplainError(f"cannot read dataset {dataset} in {root}: {error}") from error
+        known = was_there or folder in str(error)
+        hint = "" if known else f" (there is no folder {folder})"
+        if not was_there:  # torchreid tries to download into it: leave no empty one
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        raise ExplainError(f"cannot read dataset {dataset} in {root}: {error}{hint}") from error
     found = EvaluationSet([Sample(*s) for s in images.query], [Sample(*s) for s in images.gallery])
     if not found.answerable():
         raise ExplainError(

@@ -1,5 +1,6 @@
 """Images, each in a row of pictures of itself under common headings."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from .heat import HeatBar, add_heat_bar
 
 _TALL = 1.5  # inches of a picture
 _WIDE = 9.0  # inches of a figure, if there are rows enough to fill them
+_LETTERS = 14  # of a heading, to the inch
 
 
 class PictureRow(NamedTuple):
@@ -40,8 +42,9 @@ def heat_figure(
     block = len(headings) * (width + gap) - gap
     across = max(1, min(len(rows), round((_WIDE + space) / (block + space))))
     down = -(-len(rows) // across)
-    total = max(across * (block + space) - space, 5.0)  # the title and the bar need room
-    top, bottom = 0.95, 0.5
+    total = max(across * (block + space) - space, 6.2)  # the title and the bar need room
+    headings = [_broken(heading, round(width * _LETTERS)) for heading in headings]
+    top, bottom = 0.75 + 0.15 * max(1 + heading.count("\n") for heading in headings), 0.5
     figure = Figure(figsize=(total + 0.5, down * line + top + bottom), dpi=DPI, facecolor="white")
     wide, tall = figure.get_figwidth(), figure.get_figheight()
     axes = figure.add_axes((0.25 / wide, bottom / tall, total / wide, down * line / tall))
@@ -60,3 +63,13 @@ def heat_figure(
     add_title(figure, title)
     add_heat_bar(figure, bar)
     return figure
+
+
+def _broken(heading: str, letters: int) -> str:
+    """The heading in lines of at most so many letters, where its words allow that."""
+    lines = [""]
+    for word in re.split(r"(?<=[ _-])", heading):
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)

@@ -23,6 +23,8 @@ from .canvas import (
 )
 from .heat import HeatBar, add_heat_bar
 
+_BETWEEN = 0.34  # inches between the rows of two queries
+
 
 class Hit(NamedTuple):
     """A gallery image in a ranking.
@@ -69,70 +71,63 @@ def rankings_figure(
     """
     hits = [hit for example in examples for found in example.rankings.values() for hit in found]
     names = list(examples[0].rankings)
-    count = max(len(found) for example in examples for found in example.rankings.values())
     # In inches: every image is one inch tall, and its room as wide as the widest one needs.
     width = max(
-        _aspect(image) for image in [*(h.image for h in hits), *(e.query for e in examples)]
+        _aspect(picture) for picture in [e.query for e in examples] + [h.image for h in hits]
     )
-    gap, space = 0.14 * width, 0.75 * width  # between images, between networks
-    block = count * (width + gap) - gap
+    step, space = 1.14 * width, 0.75 * width  # from image to image; between networks
+    count = max(len(found) for example in examples for found in example.rankings.values())
+    block = max(count * step - 0.14 * width, 1.9)  # names need room
+    starts = [width + space + number * (block + space) for number in range(len(names))]
+    total = max(starts[-1] + block, 6.4)  # so do title and legend
     whys = 1.05 if any(hit.why is not None for hit in hits) else 0.0
-    room = 1 + whys + (0.13 if any(hit.caption for hit in hits) else 0)
-    line = room + 0.34
-    total = width + len(names) * (space + block)
-    bottom = 0.35 if bar is None else 0.85  # legend, bar
-    above = 0.75 + 0.2 * max(1 + name.count("\n") for name in names)  # title, names
-    figure = Figure(
-        figsize=(total + 0.5, len(examples) * line - 0.34 + above + bottom),
-        dpi=DPI,
-        facecolor="white",
-    )
+    captions = 0.13 if any(hit.caption for hit in hits) else 0.0
+    line = 1 + whys + captions + _BETWEEN
+    above = 0.94 + 0.15 * title.count("\n") + 0.17 * max(name.count("\n") for name in names)
+    below = 0.35 if bar is None else 0.8  # legend, bar
+    high = len(examples) * line - _BETWEEN
+    figure = Figure(figsize=(total + 0.5, high + above + below), dpi=DPI, facecolor="white")
     wide, tall = figure.get_figwidth(), figure.get_figheight()
-    axes = figure.add_axes((0.25 / wide, bottom / tall, total / wide, 1 - (above + bottom) / tall))
-    blank_axes(axes, total, len(examples) * line - 0.34)
+    axes = figure.add_axes((0.25 / wide, below / tall, total / wide, high / tall))
+    blank_axes(axes, total, high)
     for row, example in enumerate(examples):
         top = row * line
         _draw_framed(axes, example.query, (0, top, width, 1), ASKED)
         axes.text(0, top - 0.05, example.caption, fontsize=8, color=INK, va="bottom")
-        for number, found in enumerate(example.rankings.values()):
+        for start, found in zip(starts, example.rankings.values(), strict=True):
             for rank, hit in enumerate(found):
-                left = width + space + number * (block + space) + rank * (width + gap)
-                colour = {True: RIGHT, False: WRONG, None: UNKNOWN}[hit.right]
-                _draw_framed(axes, hit.image, (left, top, width, 1), colour, hit.right is False)
-                if hit.why is not None:
-                    draw_fitting(axes, hit.why, (left, top + whys, width, 1))
-                axes.text(
-                    left + width / 2,
-                    top + 1.03 + whys,
-                    hit.caption,
-                    ha="center",
-                    va="top",
-                    fontsize=6.5,
-                    color=FAINT,
-                )
-    for number, name in enumerate(names):
-        first, _, rest = name.partition("\n")
-        middle = width + space + number * (block + space) + block / 2
-        rest_high = -0.24 if rest else -0.06
-        for y, text, size, weight in ((rest_high, first, 11, "bold"), (-0.06, rest, 8.5, "normal")):
-            axes.text(
-                middle,
-                y,
-                text,
-                ha="center",
-                va="bottom",
-                fontsize=size,
-                fontweight=weight,
-                color=INK,
-            )
+                _draw_hit(axes, hit, (start + rank * step, top, width, 1), whys)
+    for start, name in zip(starts, names, strict=True):
+        _draw_name(axes, name, start + block / 2)
     add_title(figure, title)
-    _legend(figure, {hit.right for hit in hits}, (bottom - 0.35) / tall)
+    _add_legend(figure, {hit.right for hit in hits}, (below - 0.35) / tall)
     if bar is not None:
         add_heat_bar(figure, bar)
     return figure
 
 
-def _legend(figure: Figure, rights: set[bool | None], above: float) -> None:
+def _draw_hit(axes: Axes, hit: Hit, room: Box, whys: float) -> None:
+    """A hit in its room, so far below why it was found, and below both its caption."""
+    left, top, width, height = room
+    colour = {True: RIGHT, False: WRONG, None: UNKNOWN}[hit.right]
+    _draw_framed(axes, hit.image, room, colour, crossed=hit.right is False)
+    if hit.why is not None:
+        draw_fitting(axes, hit.why, (left, top + whys, width, height))
+    middle, below = left + width / 2, top + height + whys + 0.03
+    axes.text(middle, below, hit.caption, ha="center", va="top", fontsize=6.5, color=FAINT)
+
+
+def _draw_name(axes: Axes, name: str, middle: float) -> None:
+    """The name of a network, its further lines small, above the captions of queries."""
+    first, *others = name.split("\n")
+    y = -0.24
+    for text in reversed(others):
+        axes.text(middle, y, text, ha="center", va="bottom", fontsize=8.5, color=INK)
+        y -= 0.17
+    axes.text(middle, y, first, ha="center", va="bottom", fontsize=11, weight="bold", color=INK)
+
+
+def _add_legend(figure: Figure, rights: set[bool | None], above: float) -> None:
     """Of the frames that occur; ``above`` of the figure's lower edge, as a share of its height."""
     meanings = {True: (RIGHT, "the same person"), False: (WRONG, "somebody else")}
     frames = [found for right, found in meanings.items() if right in rights]

@@ -12,6 +12,7 @@ from ..parts import PARTS
 from .canvas import DPI, INK, add_title
 
 _SIMILAR, _CHANGED = "viridis", "PuOr_r"  # perceptually uniform; and diverging, white in the middle
+_LEAST_CHANGE = 0.02  # that has full colour, so that next to nothing looks like that
 _SIDE = 2.85  # inches of a matrix
 _NAMES = [part.replace("_", " ") for part in PARTS]
 
@@ -40,7 +41,7 @@ def similarity_figure(found: Mapping[str, Similarity], title: str) -> Figure:
     left, total = 0.95, 0.95 + len(found) * shift + 0.6
     if len(found) == 2:
         total += shift + 0.85
-    figure = Figure(figsize=(max(total, 5.5), 4.5), dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(max(total, 5.6), 4.85), dpi=DPI, facecolor="white")
     limits = _range(np.concatenate([matrix.ravel() for matrix in matrices]))
     for (name, similarity), matrix in zip(found.items(), matrices, strict=True):
         axes = _panel(figure, left, name, similarity.caption)
@@ -50,7 +51,7 @@ def similarity_figure(found: Mapping[str, Similarity], title: str) -> Figure:
     figure.axes[0].set_yticks(range(len(PARTS)), _NAMES)
     if len(found) == 2:
         change = matrices[1] - matrices[0]
-        largest = max(float(np.nanmax(np.abs(change), initial=0)), 1e-3)
+        largest = max(float(np.nanmax(np.abs(change), initial=0)), _LEAST_CHANGE)
         axes = _panel(figure, left + 0.6, "difference", "the second minus the first")
         _add_bar(
             axes, _draw(axes, change, _CHANGED, (-largest, largest), 2 if largest > 0.1 else 3)

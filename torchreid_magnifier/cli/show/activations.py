@@ -33,7 +33,7 @@ _MOST = 8  # networks in one picture
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``show activations``."""
     add_images(parser, 8)
-    add_networks(parser, _MOST, "one network, or several to compare")
+    add_networks(parser, _MOST, "one network, or several to compare", with_images=True)
     parser.add_argument(
         "--regions",
         action="store_true",
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> str:
         heats = [heat_overlay(image, found[index]) for found in maps.values()]
         rows.append(PictureRow([image, *heats], image_name(path)))
     save(heat_figure(rows, ["image", *maps], title, bar), args.out)
-    return f"{len(paths)} images"
+    return f"images: {len(paths)}"
 
 
 def _branch_maps(

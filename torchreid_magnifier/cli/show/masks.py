@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> str:
     else:
         sheet = [LabelledImage(e.image, e.predicted, e.caption) for e in examples]
         save(contact_sheet(sheet, title), args.out)
-    return f"{len(examples)} images, {len(examples) - lacking} of them with true labels"
+    return f"images: {len(examples)}, of these with true labels: {len(examples) - lacking}"
 
 
 def _true_labels(path: str) -> np.ndarray | str:

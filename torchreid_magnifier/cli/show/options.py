@@ -4,6 +4,7 @@ import argparse
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,23 +17,35 @@ from ..arguments import positive, up_to
 from ..config import CommandError, closest
 from ..network_options import add_details, chosen_network
 
-_LETTERS = 26
+_LETTERS = 26  # of a file's name
 _ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
-def add_networks(parser: argparse.ArgumentParser, most: int, use: str) -> None:
-    """Adds ``--weights`` for one to ``most`` networks, ``--names``, and what else they need."""
+def add_networks(
+    parser: argparse.ArgumentParser, most: int, use: str, with_images: bool = False
+) -> None:
+    """Adds ``--weights`` for one to ``most`` networks, ``--names``, and what else they need.
+
+    ``with_images``: the command is also given images, which an option of several values would take
+    for its own; the options are then given once for each network.
+    """
+    several: dict[str, Any] = {"action": "extend", "nargs": "+"}
+    again = ""
+    if with_images:
+        several, again = {"action": "append"}, "; once for each network"
     parser.add_argument(
         "--weights",
         required=True,
-        action="extend",
-        nargs="+",
         metavar="NAME|FILE",
-        help=f"{use}: names that 'torchreid-magnifier weights list' shows, or checkpoints of "
-        "training",
+        help=f"{use}: a name that 'torchreid-magnifier weights list' shows, or a checkpoint of "
+        f"training{again}",
+        **several,
     )
     parser.add_argument(
-        "--names", nargs="+", metavar="TEXT", help="what to call the networks in the picture"
+        "--names",
+        metavar="TEXT",
+        help=f"what to call the networks in the picture{again}",
+        **several,
     )
     parser.set_defaults(most=most)
     add_details(parser)

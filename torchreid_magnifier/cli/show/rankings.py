@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ...explain import ExplainError
 from ...explain.activations import JOINT, branch_maps
 from ...explain.needs import has_regions, parts, require_regions
 from ...explain.pictures import read_image
@@ -130,7 +131,7 @@ def run(args: argparse.Namespace) -> str:
     )
     save(rankings_figure(examples, title, _BARS[why]), args.out)
     found = "; ".join(f"{name}: {measure}" for name, measure in measures.items())
-    return f"{len(examples)} of {len(images.query)} queries; {found}"
+    return f"queries: {len(examples)} of {len(images.query)}; {found}"
 
 
 def _named_queries(images: EvaluationSet, names: list[str]) -> list[int]:
@@ -143,12 +144,13 @@ def _named_queries(images: EvaluationSet, names: list[str]) -> list[int]:
     chosen = []
     for name in names:
         found = places.get(os.path.abspath(name)) or places.get(os.path.basename(name), [])
-        if len(found) != 1:
+        if not found:
             known = [os.path.basename(sample.path) for sample in images.query]
             raise CommandError(
-                f"--query: {len(found) or 'no'} queries are called {name}"
-                + ("; give the path" if found else closest(os.path.basename(name), known))
+                f"--query: no query is called {name}{closest(os.path.basename(name), known)}"
             )
+        if len(found) > 1:
+            raise CommandError(f"--query: {len(found)} queries are called {name}: give the path")
         chosen += found
     return chosen
 
@@ -157,28 +159,23 @@ def _drawn_queries(
     images: EvaluationSet, seen: list[SeenSet], args: argparse.Namespace
 ) -> tuple[list[int], str]:
     """Queries drawn at random, each of another person, and how they were drawn."""
-    candidates = images.answerable()
+    candidates = np.array(images.answerable())
     how = "Queries drawn at random. "
     if args.differing:
-        rights = [[_finds(found, query) for query in candidates] for found in seen]
-        differing = [
-            query for query, one, other in zip(candidates, *rights, strict=True) if one != other
-        ]
-        only = [
-            sum(right and not other for right, other in zip(*pair, strict=True))
-            for pair in (rights, rights[::-1])
-        ]
+        left, right = (np.array([_finds(found, query) for query in candidates]) for found in seen)
         how = (
-            f"Drawn at random from the {len(differing)} of {len(candidates)} queries at which one "
-            f"network only is right at first: the left one {only[0]} times, the right one "
-            f"{only[1]} times.\n"
+            f"Drawn from the {(left != right).sum()} of {len(candidates)} queries whose nearest "
+            f"image is right for one network only (left {(left & ~right).sum()}, right "
+            f"{(right & ~left).sum()}).\n"
         )
-        if not differing:
-            raise CommandError("--differing: both networks are right at first for the same queries")
-        candidates = differing
+        candidates = candidates[left != right]
+        if not candidates.size:
+            raise ExplainError(
+                "--differing: the nearest images are right or wrong for both networks alike"
+            )
     people: dict[int, int] = {}
-    for index in np.random.default_rng(args.seed).permutation(len(candidates)):
-        people.setdefault(images.query[candidates[index]].pid, candidates[index])
+    for query in np.random.default_rng(args.seed).permutation(candidates):
+        people.setdefault(images.query[query].pid, int(query))
     return list(people.values())[: args.queries], how
 
 

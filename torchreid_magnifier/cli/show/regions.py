@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> str:
     paths = chosen_dataset(args).paths
     found = {name: _similarity(network, paths, args) for name, network in networks.items()}
     drawn = {
-        name: Similarity(one.matrix.numpy(), f"mean of all pairs (SD loss) {one.loss:.3f}")
+        name: Similarity(one.matrix.numpy(), f"mean of all pairs (SD loss) {one.loss:.4f}")
         for name, one in found.items()
     }
     title = (
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> str:
     )
     save(similarity_figure(drawn, title), args.out)
     means = ", ".join(f"{name} {one.loss:.4f}" for name, one in found.items())
-    return f"{len(paths)} images; mean of all pairs (SD loss): {means}"
+    return f"images: {len(paths)}; mean of all pairs (SD loss): {means}"
 
 
 def _similarity(network: Network, paths: list[str], args: argparse.Namespace) -> RegionSimilarity:
