@@ -20,7 +20,7 @@ from PIL import Image
 from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier.cli import main, network_options
-from torchreid_magnifier.models import MODELS
+from torchreid_magnifier.models import MODELS, MagnifierNet
 from torchreid_magnifier.networks import open_network
 from torchreid_magnifier.parts import NUM_PARTS
 from torchreid_magnifier.retrieval import extraction, find_sources, read_embeddings
@@ -360,6 +360,15 @@ def test_a_network_that_gives_no_numbers_is_told(crops, run, tmp_path):
     assert status == 2 and "not finite" in err and not os.path.exists("gallery.npz")
 
 
+def test_a_gpu_with_too_little_memory_is_told(crops, run, monkeypatch):
+    def too_much(self, images):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(MagnifierNet, "inspect", too_much)
+    status, _, err = run("crops")
+    assert status == 2 and "9 pictures at once: give a smaller --batch-size" in err
+
+
 # ------------------------------------------------------------------ search
 
 
@@ -374,7 +383,7 @@ def test_search_tells_draws_and_lists_the_nearest(gallery, capsys):
     words = ["crops/3.PNG", "crops/more/1.PNG", "--top", "4", "--out", "r.png", "--csv", "h.csv"]
     assert main(["search", "--gallery", "gallery.npz", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "crops/3.PNG" and lines[1].startswith("  head ")
+    assert lines[0] == "crops/3.PNG" and lines[1].startswith("  parts: head ")
     assert lines[2].split() == ["rank", "similarity", "picture"]
     assert lines[3].split() == ["1", "1.0000", "crops/3.PNG"]
     assert "h.csv: 8 hits" in lines and "r.png: 2 of 2 queries" in lines

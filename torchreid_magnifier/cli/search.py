@@ -204,7 +204,7 @@ def _table(
 ) -> Iterator[str]:
     yield str(queries.place(number))
     if queries.visibility is not None:
-        yield f"  {_parts(queries, queries.visibility[number])}"
+        yield f"  parts: {_parts(queries, queries.visibility[number])}"
     yield f"  rank  {_SCORES[metric]:>10}  picture"
     for rank, score, place in _hits(gallery, found, number):
         yield f"  {rank:4}  {score:10.4f}  {place}"

@@ -1,5 +1,6 @@
 """Exact search with torch: every query is compared with every embedding, a block at a time."""
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,8 +25,10 @@ def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def as_float(vectors: np.ndarray, normalise: bool = False) -> Tensor:
     """Embeddings (n, D) as float32, on request of length 1 (those of zeros stay)."""
-    # What others wrote may lie at odd places in its file, or be read-only, which torch warns of.
-    rows = torch.from_numpy(np.require(vectors, requirements=["C", "A", "W"])).float()
+    with warnings.catch_warnings():  # nobody writes into the tensor
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        # What others wrote may lie at odd places in its file.
+        rows = torch.from_numpy(np.require(vectors, requirements=["C", "A"])).float()
     return F.normalize(rows, dim=1) if normalise else rows
 
 

@@ -77,7 +77,7 @@ def extract(
     Raises:
         RetrievalError: ``out`` exists or cannot be written; nothing is there by a name of
             ``sources``; there is an unfinished run with other settings; no picture could be read;
-            or the network gives values that are not finite.
+            the network gives values that are not finite; or a GPU has too little memory.
         OSError: a file cannot be written, such as on a full disk.
     """
     out = Path(out).expanduser()
@@ -185,7 +185,13 @@ def _embed(network: Network, metadata: Metadata, group: Sequence[_Loaded]) -> _B
     labels = None
     if good:
         images = torch.stack([tensor for _, tensor in good]).to(network.device)
-        inspection = network.model.inspect(images)
+        try:
+            inspection = network.model.inspect(images)
+        except torch.cuda.OutOfMemoryError as error:
+            raise RetrievalError(
+                f"{network.device} has too little memory for {len(good)} pictures at once: give a "
+                "smaller --batch-size"
+            ) from error
         vectors, labels = inspection.embedding.cpu(), inspection.labels
         if not vectors.isfinite().all():
             raise RetrievalError(

@@ -42,18 +42,29 @@ class FaissIndex:
             metric: ``cosine`` or ``euclidean``.
 
         Raises:
-            RetrievalError: FAISS is not installed.
+            RetrievalError: FAISS is not installed, or the memory is too small.
         """
-        faiss = _faiss()
+        try:
+            return cls(cls._built(_faiss(), kind, vectors, metric))
+        except MemoryError as error:
+            raise RetrievalError(
+                f"the memory is too small for the index {kind}: {len(vectors)} embeddings take "
+                f"{4 * vectors.size / 2**30:.1f} GiB in it; exact search reads them from the file"
+            ) from error
+
+    @staticmethod
+    def _built(faiss: Any, kind: str, vectors: np.ndarray, metric: str) -> Any:
         rows, size = vectors.shape
         cosine = metric == "cosine"
         measure = faiss.METRIC_INNER_PRODUCT if cosine else faiss.METRIC_L2
         if kind == "flat":
             index = faiss.IndexFlat(size, measure)
+            _reserve(index, rows)
         elif kind == "hnsw":
             index = faiss.IndexHNSWFlat(size, _NEIGHBOURS, measure)
             index.hnsw.efConstruction = _BUILD_BREADTH
             index.hnsw.efSearch = _SEARCH_BREADTH
+            _reserve(faiss.downcast_index(index.storage), rows)
         else:
             centres = min(int(_CENTRES_FACTOR * rows**0.5), max(1, rows // _PER_CENTRE))
             index = faiss.IndexIVFFlat(faiss.IndexFlat(size, measure), size, centres, measure)
@@ -64,7 +75,7 @@ class FaissIndex:
             for _, block in blocks(vectors):
                 index.add(as_float(block, normalise=cosine).numpy())
                 bar.update(len(block))
-        return cls(index)
+        return index
 
     @classmethod
     def load(cls, path: Path, kind: str, vectors: np.ndarray, metric: str) -> "FaissIndex":
@@ -117,6 +128,12 @@ def _faiss() -> Any:
     except ImportError as error:
         raise missing_extra("faiss-cpu", "this index") from error
     return faiss
+
+
+def _reserve(index: Any, rows: int) -> None:
+    """Makes room for all rows: growing by doubling, an index would need twice the memory."""
+    index.codes.resize(rows * index.code_size)
+    index.codes.resize(0)
 
 
 def _sample(vectors: np.ndarray, count: int, normalise: bool) -> tuple[np.ndarray, np.ndarray]:

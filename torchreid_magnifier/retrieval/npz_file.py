@@ -97,5 +97,4 @@ def _mapped(path: Path, file: np.lib.npyio.NpzFile) -> np.ndarray:
         shape, fortran_order, dtype = read_header(archive)
         if fortran_order or not np.prod(shape):  # nothing cannot be mapped
             return file["embeddings"]
-        # Private to this process ("c"): torch warns of arrays that may not be written to.
-        return np.memmap(path, dtype, "c", archive.tell(), shape)
+        return np.memmap(path, dtype, "r", archive.tell(), shape)
