@@ -27,6 +27,9 @@ class SANAdam(Optimizer):
     Both gradients are taken at the weights before the step. ``param_groups`` is the identity
     stream's one group: a schedule sets its learning rate and no other.
 
+    An encoder alone (``san_encoder``) has the identity stream only, so that it is compared with the
+    others under the same steps.
+
     Adam's steps hardly depend on the size of a gradient. With one optimizer for the sum of all
     losses, the texture would move the trunk in proportion to the size of its gradient; here it
     moves every weight by about 1e-5 a step.
@@ -36,8 +39,8 @@ class SANAdam(Optimizer):
     since 1.5, and its gradient is within 8 % of this one.
 
     Args:
-        model: a SAN that learns identities and textures, or an ``nn.DataParallel`` around it. Its
-            ``separate_reconstruction`` is called: from now on it needs this optimizer.
+        model: a SAN that learns identities, or an ``nn.DataParallel`` around it. If it has a
+            decoder, its ``separate_reconstruction`` is called: it needs this optimizer then.
         lr: of the identity stream; released 8e-4.
         weight_decay: of the identity stream; released 5e-4.
         betas: of the identity stream.
@@ -56,15 +59,14 @@ class SANAdam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         san = unwrap(model)
-        if not isinstance(san, SAN) or san.decoder is None or not san.identity:
+        if not isinstance(san, SAN) or not san.identity:
             raise ValueError(
-                "The optimizer 'san_adam' steps identities and textures apart: it needs a model "
-                "that learns both, such as san, san_r18 or san_reconstruction, got "
+                "The optimizer 'san_adam' steps identities and textures apart: it needs a SAN that "
+                "learns identities, such as san, san_r18 or san_reconstruction, got "
                 f"{_describe(san)}. Take another optimizer, such as 'adam' or 'amsgrad'."
             )
-        san.separate_reconstruction()
         self._model = san
-        in_decoder = {id(parameter) for parameter in san.decoder.parameters()}
+        in_decoder = set(map(id, san.decoder.parameters() if san.decoder else ()))
         self._identity = Adam(
             [parameter for parameter in san.parameters() if id(parameter) not in in_decoder],
             lr=lr,
@@ -74,6 +76,8 @@ class SANAdam(Optimizer):
         self._reconstruction = Adam(
             san.reconstruction_parameters(), lr=RECONSTRUCTION_LR, betas=RECONSTRUCTION_BETAS
         )
+        if san.decoder is not None:
+            san.separate_reconstruction()
         super().__init__(self._identity.param_groups, self._identity.defaults)
         self._show_identity_stream()
 
@@ -88,7 +92,7 @@ class SANAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         gradients = self._model.reconstruction_gradients
-        if gradients is None:
+        if gradients is None and self._model.decoder is not None:
             raise RuntimeError(
                 "The optimizer 'san_adam' found no gradients of the reconstruction: expected a "
                 "forward pass of the model in training mode before every step."
@@ -99,13 +103,8 @@ class SANAdam(Optimizer):
             group["amsgrad"] = True
             self._identity.state.clear()
         self._identity.step()
-        parameters = self._model.reconstruction_parameters()
-        of_identity = [parameter.grad for parameter in parameters]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self._reconstruction.step()
-        for parameter, kept in zip(parameters, of_identity, strict=True):
-            parameter.grad = kept
+        if gradients is not None:
+            self._step_reconstruction(gradients)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,6 +128,15 @@ class SANAdam(Optimizer):
         self._identity.load_state_dict(identity)
         self._show_identity_stream()
 
+    def _step_reconstruction(self, gradients: list[torch.Tensor]) -> None:
+        parameters = self._model.reconstruction_parameters()
+        of_identity = [parameter.grad for parameter in parameters]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._reconstruction.step()
+        for parameter, kept in zip(parameters, of_identity, strict=True):
+            parameter.grad = kept
+
     def _show_identity_stream(self) -> None:
         """What schedules set and engines read is the identity stream's own, not a copy."""
         self.param_groups = self._identity.param_groups
@@ -138,6 +146,4 @@ class SANAdam(Optimizer):
 def _describe(model: nn.Module) -> str:
     if not isinstance(model, SAN):
         return f"a {type(model).__name__}"
-    if model.decoder is None:
-        return "a SAN without a decoder"
     return "a SAN that learns textures alone (san_pg)"
