@@ -10,6 +10,7 @@ from .canvas import DPI, INK, WRONG, add_title, blank_axes, draw_fitting
 
 _TALL = 1.95  # inches of a row
 _WIDE = 11.4  # inches of a sheet, about
+_WIDEST = 13.0  # and at most: one panorama among the images does not widen all
 
 
 class Pair(NamedTuple):
@@ -39,7 +40,8 @@ def pairs_figure(
     columns = columns or max(1, min(len(pairs), int(_WIDE / (_TALL * aspect))))
     rows = -(-len(pairs) // columns)
     # A title needs some room even above a single pair.
-    size = (max(_TALL * aspect * columns, 4.0), _TALL * rows + 0.7 + below)
+    wide = min(max(_TALL * aspect * columns, 4.0), _WIDEST)
+    size = (wide, _TALL * rows + 0.7 + below)
     figure = Figure(figsize=size, dpi=DPI, facecolor="white")
     tall = figure.get_figheight()
     grid = figure.add_gridspec(

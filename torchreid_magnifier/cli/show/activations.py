@@ -54,17 +54,17 @@ def run(args: argparse.Namespace) -> str:
     if args.regions:
         require_regions(network)
         maps = _region_maps(network, paths, args)
-        title = f"Where the Semantic Fusion Branch looks within each region\n{name}"
+        title = f"Where the Semantic Fusion Branch is active within each region\n{name}"
         bar = HeatBar("activation: one scale for the body of an image, one for its background")
     elif len(networks) == 1:
         maps = _branch_maps(network, paths, args)
         if len(maps) == 2:
             del maps[_BRANCHES[JOINT]]  # there is one branch only
-        title = f"Where the branches look\n{name}"
+        title = f"Where the branches are active\n{name}"
     else:
         joint = _BRANCHES[JOINT]
         maps = {one: _branch_maps(net, paths, args)[joint] for one, net in networks.items()}
-        title = "Where the networks look\nAll branches of each network together."
+        title = "Where the networks are active\nAll branches of each network together."
     rows = []
     for index, path in enumerate(paths):
         image = read_image(path)

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw from the queries whose nearest image is right for one network only",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the drawing (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="of this choice (default: 1)")
     parser.add_argument(
         "--top",
         type=up_to(50),
