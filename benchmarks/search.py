@@ -46,6 +46,7 @@ from torchreid_magnifier.retrieval.faiss_index import KINDS
 
 SIZE, LATENT = 4096, 64
 LOOKS = 200
+INDEXES = ("exact", *KINDS)
 PICTURES = 10  # of each person
 QUERIES = 100
 BLOCK = 5000  # rows that are made at once
@@ -78,9 +79,8 @@ def main() -> None:
                 path = Path(folder) / "gallery.npz"
                 write_embeddings(path, made(rows, dtype), rows, METADATA)
                 # FAISS holds float32 of either.
-                for kind in (
-                    ("exact",) if dtype == "float16" and rows < 10**6 else ("exact", *KINDS)
-                ):
+                kinds = ("exact",) if dtype == "float16" and rows < 10**6 else args.indexes
+                for kind in kinds:
                     if rows * ROW[kind] > args.memory * GIB:
                         left_out.append(f"{name}, {kind}: more than {args.memory:g} GiB of memory")
                         continue
@@ -104,6 +104,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[10**4, 10**5, 10**6])
+    parser.add_argument("--indexes", nargs="+", choices=INDEXES, default=INDEXES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=12, help="GiB that an index may take")
     parser.add_argument("--disk", type=float, default=10, help="GiB that a gallery may take")

@@ -208,7 +208,7 @@ def test_the_extra_is_named_if_it_is_not_installed(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("block", [1, 24 * 50, 1 << 24])
+@pytest.mark.parametrize("block", [1, 24 * 50, 1 << 21])
 def test_exact_search_is_a_sort_of_all_distances(monkeypatch, metric, dtype, block):
     monkeypatch.setattr(exact, "_BLOCK", block)
     monkeypatch.setattr(exact, "_QUERIES", 4)
@@ -220,7 +220,7 @@ def test_exact_search_is_a_sort_of_all_distances(monkeypatch, metric, dtype, blo
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize("block", [24 * 10, 24 * 37, 1 << 24])
+@pytest.mark.parametrize("block", [24 * 10, 24 * 37, 1 << 21])
 def test_of_equally_near_ones_the_lower_row_comes_first(monkeypatch, metric, block):
     monkeypatch.setattr(exact, "_BLOCK", block)
     one = made(1).vectors

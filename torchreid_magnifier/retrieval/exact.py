@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_BLOCK = 1 << 24  # numbers of the gallery that are in memory as float32 at once: 64 MB
+_BLOCK = 1 << 21  # numbers of the gallery that are float32 at once: 8 MB, which caches hold
 _QUERIES = 1024  # that are compared with a block at once
 _ROW_BITS = 32
 
