@@ -10,7 +10,6 @@ from torch.optim import Adam, Optimizer
 from ..checkpoints import unwrap
 from ..models.san import SAN
 
-RECONSTRUCTION_LR = 1e-5
 RECONSTRUCTION_BETAS = (0.5, 0.999)
 _RECONSTRUCTION = "reconstruction"  # its key in the state dict
 
@@ -22,7 +21,8 @@ class SANAdam(Optimizer):
       Adam while the learning rate warms up, that is until it first reaches what the schedule
       started from (``initial_lr``); AMSGrad with fresh moments from then on.
     - Reconstruction: the decoder's losses step the trunk and the decoder, by Adam with a constant
-      learning rate of 1e-5, betas (0.5, 0.999) and no weight decay.
+      learning rate, ``model.reconstruction_lr`` (released 1e-5), betas (0.5, 0.999) and no weight
+      decay.
 
     Both gradients are taken at the weights before the step. ``param_groups`` is the identity
     stream's one group: a schedule sets its learning rate and no other.
@@ -32,7 +32,7 @@ class SANAdam(Optimizer):
 
     Adam's steps hardly depend on the size of a gradient. With one optimizer for the sum of all
     losses, the texture would move the trunk in proportion to the size of its gradient; here it
-    moves every weight by about 1e-5 a step.
+    moves every weight by about that rate a step.
 
     Source: Jin et al., AAAI 2020, released code (``main.py``), which steps the identity stream
     before it takes the other gradient, mixing old activations with new weights; torch refuses that
@@ -74,7 +74,7 @@ class SANAdam(Optimizer):
             weight_decay=weight_decay,
         )
         self._reconstruction = Adam(
-            san.reconstruction_parameters(), lr=RECONSTRUCTION_LR, betas=RECONSTRUCTION_BETAS
+            san.reconstruction_parameters(), lr=san.reconstruction_lr, betas=RECONSTRUCTION_BETAS
         )
         if san.decoder is not None:
             san.separate_reconstruction()

@@ -49,6 +49,8 @@ class SAN(LossCarrier):
         constraints: the triplet constraints on the decoder's maps.
         identity: the engine's own losses. False, for SAN-PG (``san_pg``), takes their gradients
             away: the texture alone is learnt.
+        reconstruction_lr: learning rate of ``optim.SANAdam`` for the attached losses; the default
+            is the released code's, for some 37,000 steps.
         reconstruction_weight, constraint_weight: of the two attached losses. The released code's
             are 1, for optimizers of their own (see ``optim.SANAdam``).
 
@@ -75,6 +77,7 @@ class SAN(LossCarrier):
         decoder_widths: tuple[int, ...] | None = (512, 256, 64, 32, 16),
         constraints: bool = True,
         identity: bool = True,
+        reconstruction_lr: float = 1e-5,
         reconstruction_weight: float = 1.0,
         constraint_weight: float = 1.0,
     ) -> None:
@@ -85,6 +88,7 @@ class SAN(LossCarrier):
             raise ValueError(f"Unknown loss {loss!r}: SAN knows {', '.join(LOSSES)}.")
         self.loss = loss
         self.identity = identity
+        self.reconstruction_lr = reconstruction_lr
         self.reconstruction_weight = reconstruction_weight
         self.constraint_weight = constraint_weight
         self.reconstruction_gradients: list[Tensor] | None = None
@@ -247,10 +251,11 @@ class SAN(LossCarrier):
         return rgb, texture
 
 
-_DECODER_R18 = (256, 128, 32, 16, 8)  # half of the paper's, for small machines
+# For small machines: half the decoder's widths, and a rate for some hundred steps.
+_R18 = {"decoder_widths": (256, 128, 32, 16, 8), "reconstruction_lr": 2e-4}
 _TRUNKS: dict[str, dict[str, Any]] = {
     "san": {"trunk": "resnet50"},
-    "san_r18": {"trunk": "resnet18", "decoder_widths": _DECODER_R18},
+    "san_r18": {"trunk": "resnet18", **_R18},
 }
 NETWORKS = tuple(_TRUNKS)  # names of the whole network
 _VARIANTS: dict[str, dict[str, Any]] = {
