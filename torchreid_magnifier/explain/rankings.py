@@ -182,13 +182,11 @@ def region_standings(query: Tensor, gallery: Tensor) -> Tensor:
         ``(G, K)`` in [0, 1]: 0 for the least alike, 1 for the most alike, only gallery images with
         the region counted; NaN where the query or the gallery image lacks it.
     """
-    query, gallery = query.float(), gallery.float()
-    cosines = torch.nn.functional.cosine_similarity(gallery, query.unsqueeze(0), dim=2)
-    present = gallery.any(2) & query.any(1)
-    standings = torch.full_like(cosines, torch.nan)
-    for region in range(len(query)):
-        having = present[:, region]
-        values = cosines[having, region]
-        below = torch.searchsorted(values.sort().values, values)
-        standings[having, region] = below.float() / max(len(values) - 1, 1)
+    standings = torch.full(gallery.shape[:2], torch.nan)
+    for region, asked in enumerate(query.float()):
+        having = gallery[:, region].any(1) & asked.any()
+        found = gallery[having, region].float()
+        cosines = torch.cosine_similarity(found, asked.unsqueeze(0), dim=1)
+        below = torch.searchsorted(cosines.sort().values, cosines)
+        standings[having, region] = below.float() / max(len(cosines) - 1, 1)
     return standings
