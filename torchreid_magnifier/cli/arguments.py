@@ -2,6 +2,11 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
+
+from .config import CommandError
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def positive(text: str) -> int:
@@ -21,3 +26,17 @@ def up_to(most: int) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {most}, found {text}")
 
     return count
+
+
+def check_picture(path: Path) -> None:
+    """See, before any work, that a picture can be written to what ``--out`` names.
+
+    Raises:
+        CommandError: a name that is no picture's, or no folder for it.
+    """
+    if path.suffix.lower() not in PICTURE_ENDINGS:
+        raise CommandError(f"--out: expected {', '.join(PICTURE_ENDINGS)}, found {path}")
+    if not path.absolute().parent.is_dir():
+        raise CommandError(f"--out: there is no folder {path.parent}")
+    if path.is_dir():
+        raise CommandError(f"--out: {path} is a folder")

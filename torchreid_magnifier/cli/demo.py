@@ -136,7 +136,9 @@ def _predict(stage: Stage, comparison: Comparison, sample: Sample) -> torch.Tens
     """Predicted part labels of one image, (1, H/8, W/8)."""
     device = next(stage.model.parameters()).device
     image = comparison.preprocess(_image(sample)).unsqueeze(0).to(device)
-    return stage.model.eval().inspect(image).labels.cpu()
+    labels = stage.model.eval().inspect(image).labels
+    assert labels is not None  # the whole network has a mask module
+    return labels.cpu()
 
 
 def _draw(out: Path, stages: Sequence[Stage], comparison: Comparison) -> None:

@@ -36,10 +36,10 @@ from ..retrieval.search import METRICS, Index
 from ..retrieval.sources import is_video
 from ..weights import WeightsError
 from . import FAILED, USAGE_ERROR
-from .arguments import positive
+from .arguments import check_picture, positive
 from .config import CommandError
 from .network_options import add_device, chosen_network
-from .show.options import check_out, image_name
+from .show.options import image_name
 
 _DRAWN = 20  # queries, at most
 _SCORES = {"cosine": "similarity", "euclidean": "distance"}
@@ -126,7 +126,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _check(args: argparse.Namespace) -> None:
     """What can be found before any work."""
     if args.out:
-        check_out(args)
+        check_picture(args.out)
     for option in ("csv", "index_file"):
         path = getattr(args, option)
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):

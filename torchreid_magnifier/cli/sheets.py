@@ -16,10 +16,9 @@ from ..data.companions import CompanionFiles
 from ..figures import save
 from ..parsing import ParsingError
 from ..parsing.images import Images, read_pixels
-from .arguments import positive
+from .arguments import check_picture, positive
 from .image_options import add_image_options, chosen_images
 
-_ENDINGS = (".png", ".jpg", ".jpeg")
 _MOST = 600  # matplotlib draws no picture of more than 65536 pixels
 _CAPTION = 26  # letters that fit above an image and its companion
 _BLANK = np.zeros((128, 64, 3), np.uint8)
@@ -50,12 +49,10 @@ def draw_sheet(
         sheet: draws examples under a title.
 
     Raises:
-        ParsingError: a file that cannot be drawn into, too many images, or none.
+        CommandError: a file that cannot be drawn into.
+        ParsingError: too many images, or none.
     """
-    if args.out.suffix.lower() not in _ENDINGS:
-        raise ParsingError(f"--out: expected {', '.join(_ENDINGS)}, found {args.out}")
-    if not args.out.absolute().parent.is_dir():
-        raise ParsingError(f"--out: there is no folder {args.out.parent}")
+    check_picture(args.out)
     if args.count > _MOST:
         raise ParsingError(f"--count: expected at most {_MOST} images, found {args.count}")
     images = chosen_images(args)

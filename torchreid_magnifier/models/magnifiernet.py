@@ -189,6 +189,7 @@ class MagnifierNet(LossCarrier):
             embeddings["adversarial"] = pooled.embedding
             activations["adversarial"] = pooled.activation
         if self.fusion_branch is not None:
+            assert labels is not None  # the branch comes with a mask module
             maps = self._region_maps(labels, stage3)
             fused = self.fusion_branch(stage3, maps)
             embeddings["fusion"], regions = fused.embedding, fused.regions

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ...parsing import ParsingError
 from ..actions import run_action
+from ..config import CommandError
 from . import check, formats, import_labels, make, show
 
 ACTIONS = {
@@ -31,4 +32,4 @@ def main(argv: Sequence[str]) -> int:
         "Part labels (0 background, head, torso, upper_arm, lower_arm, upper_leg, lower_leg, "
         "7 foot) for the images of a dataset."
     )
-    return run_action("masks", description, ACTIONS, argv, (ParsingError, OSError))
+    return run_action("masks", description, ACTIONS, argv, (ParsingError, CommandError, OSError))

@@ -14,12 +14,12 @@ from ...explain.pictures import read_image
 from ...figures import HeatBar, PictureRow, heat_figure, heat_overlay, save
 from ...networks import Network
 from ...parts import PARTS
+from ..arguments import check_picture
 from ..config import CommandError
 from .options import (
     add_images,
     add_networks,
     add_out,
-    check_out,
     chosen_images,
     chosen_networks,
     image_name,
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Draw, save, and tell what was drawn."""
-    check_out(args)
+    check_picture(args.out)
     paths = chosen_images(args)
     if args.regions and len(args.weights) > 1:
         raise CommandError("--regions shows one network: give one --weights")

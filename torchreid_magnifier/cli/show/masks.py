@@ -8,11 +8,11 @@ from ...data.masks import MaskError, find_mask, read_mask
 from ...explain.needs import parts, require_parts
 from ...explain.pictures import read_image
 from ...figures import LabelledImage, MaskExample, contact_sheet, masks_figure, save
+from ..arguments import check_picture
 from ..network_options import add_network_options, chosen_network
 from .options import (
     add_images,
     add_out,
-    check_out,
     chosen_images,
     image_name,
     inspected,
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Draw, save, and tell what was drawn."""
-    check_out(args)
+    check_picture(args.out)
     paths = chosen_images(args)
     network = chosen_network(args)
     require_parts(network)

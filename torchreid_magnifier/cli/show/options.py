@@ -13,12 +13,11 @@ from ...explain.rankings import EvaluationSet, read_evaluation_set
 from ...models.inspection import Inspection
 from ...networks import Network
 from ...registry import dataset_names
-from ..arguments import positive, up_to
+from ..arguments import PICTURE_ENDINGS, positive, up_to
 from ..config import CommandError, closest
 from ..network_options import add_details, chosen_network
 
 _LETTERS = 26  # of a file's name
-_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def add_networks(
@@ -149,25 +148,11 @@ def add_out(parser: argparse.ArgumentParser, default: str) -> None:
         type=Path,
         default=Path(default),
         metavar="FILE",
-        help=f"the picture: {', '.join(_ENDINGS)} (default: %(default)s)",
+        help=f"the picture: {', '.join(PICTURE_ENDINGS)} (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="images at once (default: 32)"
     )
-
-
-def check_out(args: argparse.Namespace) -> None:
-    """See, before any work, that the picture can be written.
-
-    Raises:
-        CommandError: a name that is no picture's, or no folder for it.
-    """
-    if args.out.suffix.lower() not in _ENDINGS:
-        raise CommandError(f"--out: expected {', '.join(_ENDINGS)}, found {args.out}")
-    if not args.out.absolute().parent.is_dir():
-        raise CommandError(f"--out: there is no folder {args.out.parent}")
-    if args.out.is_dir():
-        raise CommandError(f"--out: {args.out} is a folder")
 
 
 def inspected(network: Network, paths: list[str], args: argparse.Namespace) -> Iterator[Inspection]:

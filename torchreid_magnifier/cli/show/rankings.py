@@ -29,13 +29,12 @@ from ...figures import (
 )
 from ...networks import Network
 from ...parts import BACKGROUND
-from ..arguments import up_to
+from ..arguments import check_picture, up_to
 from ..config import CommandError, closest
 from .options import (
     add_dataset,
     add_networks,
     add_out,
-    check_out,
     chosen_dataset,
     chosen_networks,
     image_name,
@@ -88,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Draw, save, and tell the measures."""
-    check_out(args)
+    check_picture(args.out)
     if args.differing and len(args.weights) != 2:
         raise CommandError("--differing compares two networks: give two --weights")
     if args.differing and args.query:

@@ -10,11 +10,11 @@ from ...explain.needs import regions, require_regions
 from ...explain.regions import RegionSimilarity, region_similarity
 from ...figures import Similarity, save, similarity_figure
 from ...networks import Network
+from ..arguments import check_picture
 from .options import (
     add_dataset,
     add_networks,
     add_out,
-    check_out,
     chosen_dataset,
     chosen_networks,
     inspected,
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> str:
     """Draw, save, and tell the means."""
-    check_out(args)
+    check_picture(args.out)
     networks = chosen_networks(args)
     for network in networks.values():
         require_regions(network)
