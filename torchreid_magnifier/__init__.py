@@ -1,4 +1,4 @@
-"""MagnifierNet for torchreid. Importing this package registers it, once.
+"""MagnifierNet and SAN for torchreid. Importing this package registers it, once.
 
 After ``pip install``, importing torchreid is enough (see ``autoload``):
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "export": "write a trained network as ONNX or a torch.export program, for other programs",
     "extract": "embeddings of images and videos into one file, to search in or to go on with",
     "search": "the pictures of such a file that are nearest to queries",
-    "convert": "rewrite a checkpoint of the released MagnifierNet code for this package",
+    "convert": "rewrite a checkpoint of the released MagnifierNet or SAN code for this package",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier",
-        description="MagnifierNet for torchreid, trained and tested by torchreid's own engine.",
+        description="MagnifierNet and SAN for torchreid, trained and tested by its own engine.",
         epilog=f"commands:\n{lines}\n\n'torchreid-magnifier COMMAND --help' tells its options",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
