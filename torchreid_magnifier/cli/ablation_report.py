@@ -95,7 +95,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _markdown(ablation: Ablation, command: str) -> str:
-    parts = ["# Ablations of MagnifierNet", _settings(ablation, command)]
+    parts = ["# Ablations", _settings(ablation, command)]
     for name, grid in ablation.grids.items():
         parts += [f"## {grid.title}", _state(ablation, grid), _table(ablation, grid)]
         if _finished(ablation, grid):
