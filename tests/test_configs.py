@@ -169,7 +169,7 @@ def test_the_released_code():
 
 def test_cuhk03_takes_the_boxes_it_names():
     files = [path for path in FILES if "cuhk03" in path.stem]
-    assert len(files) == 8
+    assert len(files) == 9
     for path in files:
         cfg = read(path)
         assert cfg.cuhk03.labeled_images is ("labeled" in path.stem)
