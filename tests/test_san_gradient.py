@@ -187,7 +187,7 @@ def build(model, lr, stepsize, schedule="exponential_warmup_multi_step"):
     return optimizer, scheduler
 
 
-def plain_two_streams(model, batches, rates, warmup, lr=1e-5):
+def plain_two_streams(model, batches, rates, warmup):
     """What ``main.py`` of the released code does, with both gradients at the old weights.
 
     Its betas are 0.9 and 0.999, by which AMSGrad would differ from Adam only after many steps.
@@ -195,6 +195,7 @@ def plain_two_streams(model, batches, rates, warmup, lr=1e-5):
     encoder = [p for name, p in model.named_parameters() if not name.startswith("decoder.")]
     trunk, decoder = list(model.trunk.parameters()), list(model.decoder.parameters())
     common = {"weight_decay": 5e-4, "betas": (0.8, 0.9)}
+    lr = 2e-4  # of san_r18
     warming = torch.optim.Adam(encoder, **common)
     warm = torch.optim.Adam(encoder, amsgrad=True, **common)
     texture_encoder = torch.optim.Adam(trunk, lr=lr, betas=(0.5, 0.999))
