@@ -220,8 +220,6 @@ def test_an_editable_install_has_the_hook(tmp_path):
     assert "torchreid_magnifier" not in environment.files()  # no copy: the sources are used
     result = run(environment.python, "-c", f"import sys; print({HOOK!r} in sys.modules)")
     assert (result.stdout, result.stderr) == ("True\n", "")
-    shipped = sources / "weights" / "stand-in.pth"
-    assert where_weights_are(environment.python, tmp_path) == f"{shipped}\n"
 
 
 def where_weights_are(python: Path | str, folder: Path, **options) -> str:

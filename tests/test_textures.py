@@ -21,7 +21,7 @@ from torchreid_magnifier.data.textures import TextureError, TextureFiles, read_t
 
 TinyPeopleTextures = with_textures(TinyPeople, "tiny_people")
 MorePeopleTextures = with_textures(MorePeople, "more_people")
-NAMES = ["test_tiny_people_textures", "test_more_people_textures"]
+NAMES = ["test_tiny_surfaces_textures", "test_more_surfaces_textures"]
 
 
 @pytest.fixture(scope="module", autouse=True)
