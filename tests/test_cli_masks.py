@@ -125,8 +125,8 @@ def test_labels_of_two_settings_are_not_mixed(people, capsys):
     folder = people / "images_ps_label"
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"torchreid-magnifier masks make: error: {folder} holds part masks made otherwise "
-        f"(settings differ, see {folder}/masks.json): give the same settings, or --overwrite to make "
-        "them anew"
+        f"(settings differ, see {folder}/masks.json): give the same settings, or --overwrite to "
+        "make them anew"
     )
     assert run_make(people, "--min-score", "1.5", "--overwrite") == 0
 

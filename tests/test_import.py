@@ -302,7 +302,8 @@ def test_labels_of_two_formats_are_not_mixed(crops, capsys):
     run_import(crops, "lip")
     assert run_import(crops, "cihp") == 2
     folder = crops / "crops_ps_label"
-    assert error_of(capsys).startswith(f"{folder} holds part masks made otherwise (format differ, see ")
+    made_otherwise = f"{folder} holds part masks made otherwise (format differ, see "
+    assert error_of(capsys).startswith(made_otherwise)
 
 
 def test_labels_outside_the_table(crops, capsys):

@@ -106,8 +106,8 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
     assert main(words) == 2
     message = capsys.readouterr().err
     assert message.startswith(
-        f"torchreid-magnifier masks make: error: part masks are written into {images}_ps_label, beside "
-        "the images, but that is not possible ("
+        f"torchreid-magnifier masks make: error: part masks are written into {images}_ps_label, "
+        "beside the images, but that is not possible ("
     )
     assert message.endswith("): make it writable, or copy the images to where you may write\n")
 
