@@ -16,6 +16,8 @@ import yaml
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.saved import newest
+from torchreid_magnifier.losses import BatchHardTripletLoss
+from torchreid_magnifier.optim import use_fused
 
 SMALL = {
     "model": {"name": "osnet_x0_25", "pretrained": False},
@@ -55,7 +57,10 @@ def optimizer_steps(saved: dict) -> int:
 
 
 def test_trains_as_torchreids_own_classes_do(config, noise_root, tmp_path, capsys):
-    """The checkpoint equals, bit by bit, that of a run written with torchreid's Python API."""
+    """The checkpoint equals, bit by bit, that of a run written with torchreid's Python API.
+
+    With the losses and the fused steps of the command; those are compared in test_engines.py.
+    """
     assert main(["train", "--config-file", config()]) == 0
     printed = capsys.readouterr().out
     ours = checkpoint(tmp_path / "log-run", 2)
@@ -84,6 +89,9 @@ def test_trains_as_torchreids_own_classes_do(config, noise_root, tmp_path, capsy
         optimizer,
         scheduler=torchreid.optim.build_lr_scheduler(optimizer, "single_step", [10]),
     )
+    use_fused(optimizer)
+    engine.criterion_t = BatchHardTripletLoss(0.3)
+    engine.criterion_x = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
     engine.run(save_dir=str(tmp_path / "api"), max_epoch=2, ranks=[1])
     stock = checkpoint(tmp_path / "api", 2)
 

@@ -26,6 +26,7 @@ from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..data.companions import CompanionError
+from ..optim import use_fused
 from . import USAGE_ERROR, saved
 from .checks import check, missing_folders
 from .config import (
@@ -284,6 +285,7 @@ def _run_stage(stage: Stage, on_epoch: Callable[[], None]) -> None:
             raise CommandError(f"cannot go on from {start.path}: {error}") from error
         # Else the epochs to come would draw the very batches of the first ones.
         torchreid_utils.set_random_seed(cfg.train.seed + cfg.train.start_epoch)
+    use_fused(optimizer)
     print(f"Building {cfg.loss.name}-engine for image-reid")
     engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch)
     if cfg.test.evaluate:

@@ -1,6 +1,9 @@
 """What the model's own losses were: in the last batch, and on average in every epoch."""
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from .forward_pass import ForwardPass
 
@@ -12,12 +15,14 @@ class LossLog:
 
     Attributes:
         history: the mean of every term over each finished epoch.
+        over_processes: makes of one process's means those of all that share the batches.
     """
 
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
         self._epoch: list[ForwardPass] = []
         self._last: ForwardPass | None = None
+        self.over_processes: Callable[[Tensor], Tensor] = lambda means: means
 
     def add(self, forward_pass: ForwardPass) -> None:
         self._epoch.append(forward_pass)
@@ -34,10 +39,9 @@ class LossLog:
         self._epoch = []
         if not batches:
             return {}
-        summary = {
-            name: float(torch.stack([batch[name] for batch in batches]).mean())
-            for name in batches[0]
-        }
+        names = list(batches[0])
+        means = torch.stack([torch.stack([batch[name] for batch in batches]).mean() for name in names])
+        summary = dict(zip(names, self.over_processes(means).tolist()))
         self.history.append(summary)
         return summary
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..distributed.batch import mean_over_processes
+
 
 class PartSegmentationLoss(nn.Module):
     """Class-size-normalised cross-entropy, the mask loss of Eq. 4.
@@ -14,7 +16,8 @@ class PartSegmentationLoss(nn.Module):
     Source: MagnifierNet paper, section 3.1 and Eq. 4 (the loss itself is EANet's, which the
     released code uses).
 
-    Half-precision logits are computed in float32.
+    Half-precision logits are computed in float32. Where several processes share a batch, sizes and
+    parts are those of the whole batch, and the mean of the processes' losses is its loss.
 
     Raises:
         ValueError: if logits are not ``(N, K, H, W)`` or labels not integers ``(N, H, W)``, or a
@@ -50,4 +53,6 @@ class PartSegmentationLoss(nn.Module):
             part = labels.flatten()
             sums = pixel_loss.new_zeros(num_parts).index_add(0, part, pixel_loss)
             sizes = pixel_loss.new_zeros(num_parts).index_add(0, part, torch.ones_like(pixel_loss))
-            return (sums / sizes.clamp_min(1)).sum() / (sizes > 0).sum()
+            sizes = mean_over_processes(sizes)
+            occurs = sizes > 0
+            return (sums / sizes.masked_fill(~occurs, 1)).sum() / occurs.sum()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..distributed.batch import mean_over_processes
+
 
 def pairwise_cosines(features: Tensor, eps: float = 1e-6) -> Tensor:
     """Cosine similarity of every two regions of an image.
@@ -62,7 +64,10 @@ class SemanticDiversityLoss(nn.Module):
         self.positive_only = positive_only
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(N, K, C)`` region features -> scalar loss in [-1, 1], or [0, 1]."""
+        """``(N, K, C)`` region features -> scalar loss in [-1, 1], or [0, 1].
+
+        Where several processes share a batch, its loss is the mean of theirs.
+        """
         if features.dim() != 3 or features.shape[0] == 0 or features.shape[1] < 2:
             raise ValueError(
                 "SemanticDiversityLoss: expected region features of shape (N, K, C) with N >= 1 "
@@ -72,4 +77,6 @@ class SemanticDiversityLoss(nn.Module):
             if features.dtype in (torch.float16, torch.bfloat16):
                 features = features.float()
             loss = mean_pairwise_cosine(features, self.eps)
-            return torch.relu(loss) if self.positive_only else loss
+            if not self.positive_only:
+                return loss
+            return loss * (mean_over_processes(loss.detach()) > 0)

@@ -1,6 +1,7 @@
-"""How the papers train: schedules of the learning rate, and SAN's optimizer."""
+"""How the papers train: schedules of the learning rate, SAN's optimizer; and fused steps."""
 
+from .fused import use_fused
 from .san_adam import SANAdam
 from .schedule import WarmupMultiStepLR, default_warmup_epochs
 
-__all__ = ["SANAdam", "WarmupMultiStepLR", "default_warmup_epochs"]
+__all__ = ["SANAdam", "WarmupMultiStepLR", "default_warmup_epochs", "use_fused"]

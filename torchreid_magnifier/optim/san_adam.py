@@ -81,6 +81,11 @@ class SANAdam(Optimizer):
         super().__init__(self._identity.param_groups, self._identity.defaults)
         self._show_identity_stream()
 
+    @property
+    def streams(self) -> tuple[Adam, Adam]:
+        """Identity and reconstruction."""
+        return self._identity, self._reconstruction
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step of both streams, after a training forward pass and its backward pass.
 

@@ -1,0 +1,51 @@
+"""One kernel for a whole step of an optimizer, where torch has it."""
+
+import torch
+from torch.optim import Optimizer
+
+
+def use_fused(optimizer: Optimizer) -> None:
+    """Lets an optimizer take fused steps if torch has them for its class, device and version.
+
+    To be called once the state to go on with is loaded: that of an unfused optimizer is taken over,
+    and a fused one goes on unfused where there are no fused steps. Steps are the same within
+    rounding.
+
+    torch keeps ``fused`` with each group's options, and so in checkpoints. It is set there: the
+    optimizer stays the one that a schedule holds.
+
+    Args:
+        optimizer: any; one that steps through others has them in its attribute ``streams``.
+
+    Returns:
+        Whether any of its steps are fused now.
+    """
+    streams = getattr(optimizer, "streams", (optimizer,))
+    return any([_use_fused(stream) for stream in streams])
+
+
+def _use_fused(optimizer: Optimizer) -> bool:
+    devices = {
+        parameter.device for group in optimizer.param_groups for parameter in group["params"]
+    }
+    fused = all(_offers_fused(type(optimizer), device) for device in devices)
+    for group in optimizer.param_groups:
+        if bool(group.get("fused")) == fused:
+            continue
+        group["fused"] = fused
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            if "step" in state:  # a fused step counts on the device, any other on the CPU
+                device = parameter.device if fused else torch.device("cpu")
+                state["step"] = state["step"].to(device, torch.float32)
+
+
+def _offers_fused(optimizer_class: type[Optimizer], device: torch.device) -> bool:
+    """Whether a fused step of one number can be taken."""
+    number = torch.zeros(1, device=device, requires_grad=True)
+    number.grad = torch.zeros_like(number)
+    try:
+        optimizer_class([number], lr=1.0, fused=True).step()  # type: ignore[call-arg]
+    except (TypeError, RuntimeError):  # no such option; not on this device
+        return False
+    return True
