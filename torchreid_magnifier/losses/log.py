@@ -18,11 +18,12 @@ class LossLog:
         over_processes: makes of one process's means those of all that share the batches.
     """
 
+    over_processes: Callable[[Tensor], Tensor] = staticmethod(lambda means: means)
+
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
         self._epoch: list[ForwardPass] = []
         self._last: ForwardPass | None = None
-        self.over_processes: Callable[[Tensor], Tensor] = lambda means: means
 
     def add(self, forward_pass: ForwardPass) -> None:
         self._epoch.append(forward_pass)

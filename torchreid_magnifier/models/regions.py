@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..distributed.batch import mean_over_processes
 from ..parts import NUM_PARTS
 
 
@@ -61,4 +62,5 @@ def keep_regions(features: Tensor, maps: Tensor, kept: Sequence[int]) -> Tensor:
 
 def region_shares(maps: Tensor) -> Tensor:
     """The share of a batch's area that each region has: ``(N, K, h, w)`` -> ``(K,)``, sum 1."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32)).mean((0, 2, 3))
+    shares = maps.to(torch.promote_types(maps.dtype, torch.float32)).mean((0, 2, 3))
+    return mean_over_processes(shares)

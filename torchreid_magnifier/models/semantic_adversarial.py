@@ -21,6 +21,9 @@ class RegionSampler:
     lower-torso ones; ``baseline`` (Random-baseline) keeps any ``num_kept`` of all seven. The
     background always stays. The draw comes from torch's generator: a seed repeats it.
 
+    Attributes:
+        generator: drawn from in place of torch's own, so that several processes draw alike.
+
     Args:
         strategy: ``torso`` or ``baseline``.
         num_kept: the paper's K-hat.
@@ -30,6 +33,7 @@ class RegionSampler:
     """
 
     def __init__(self, strategy: str = "torso", num_kept: int = 4) -> None:
+        self.generator: torch.Generator | None = None
         if strategy == "torso":
             largest = 2 * min(len(UPPER_TORSO), len(LOWER_TORSO))
             if num_kept % 2 or not 2 <= num_kept <= largest:
@@ -55,7 +59,8 @@ class RegionSampler:
         """The regions that stay, background first."""
         kept = [BACKGROUND]
         for regions, count in self.groups:
-            kept += [regions[i] for i in torch.randperm(len(regions))[:count].tolist()]
+            order = torch.randperm(len(regions), generator=self.generator)
+            kept += [regions[i] for i in order[:count].tolist()]
         return kept
 
 

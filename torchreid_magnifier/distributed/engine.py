@@ -1,0 +1,139 @@
+"""An engine whose steps and tests several processes share."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torchreid import engine as torchreid_engine
+from torchreid import utils as torchreid_utils
+
+from ..checkpoints import unwrap
+from ..evaluation.engine import Evaluating, Features
+from ..models import MagnifierNet
+from ..models.carrier import LossCarrier
+from .batch import mean_over_processes, whole_batch
+from .batch_norm import synchronise_batch_norm
+from .loaders import share_of_test, share_of_training
+from .processes import Processes
+
+
+def prepare_model(model: nn.Module, seed: int) -> None:
+    """Makes what a model takes from a batch that of the whole batch.
+
+    Args:
+        model: before its optimizer is built; its parameters stay the same tensors.
+        seed: of what all processes draw alike.
+    """
+    synchronise_batch_norm(model)
+    model = unwrap(model)
+    if isinstance(model, LossCarrier):
+        device = next(model.parameters()).device
+        model.loss_log.over_processes = lambda means: mean_over_processes(means.to(device))
+    if isinstance(model, MagnifierNet):
+        model.sampler.generator = torch.Generator().manual_seed(seed)
+
+
+class WholeBatch(nn.Module):
+    """A criterion of the features and identities of all processes together."""
+
+    def __init__(self, criterion: nn.Module) -> None:
+        super().__init__()
+        self.criterion = criterion
+
+    def forward(self, features: Tensor, targets: Tensor) -> Tensor:
+        """This process's ``(N, C)`` and ``(N,)``; the loss of all processes' images."""
+        return self.criterion(whole_batch(features), whole_batch(targets))
+
+
+class DistributedEngine(Evaluating):
+    """Put before one of the command's engines: the same steps, by several processes.
+
+    ``train.batch_size`` images a step are shared out; weights, checkpoints and results are those
+    of one process. The main process alone ranks and writes.
+
+    Args:
+        processes: this one among the others.
+    """
+
+    def __init__(self, *args: Any, processes: Processes, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._processes = processes
+        self._parallel: DistributedDataParallel | None = None
+        self._trained: list[bool] = []
+        self.train_loader = share_of_training(self.train_loader, processes)
+        if isinstance(self, torchreid_engine.ImageTripletEngine):
+            self.criterion_t = WholeBatch(self.criterion_t)
+        if not processes.is_main:
+            self.writer = _NoWriter()
+
+    def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
+        """One step of all processes; the numbers to show are means over them."""
+        model, self.model = self.model, self._in_parallel()
+        try:
+            shown = super().forward_backward(data)
+        finally:
+            self.model = model
+        device = next(model.parameters()).device
+        means = mean_over_processes(torch.tensor(list(shown.values()), device=device))
+        return dict(zip(shown, means.tolist()))
+
+    def _in_parallel(self) -> DistributedDataParallel:
+        """The model with its gradients averaged over the processes.
+
+        The engine keeps the model itself, which it saves, tests and opens layers of.
+        """
+        trained = [parameter.requires_grad for parameter in self.model.parameters()]
+        if self._parallel is None or trained != self._trained:  # fixbase_epoch: frozen layers
+            self._parallel = None  # its hooks on the gradients go before new ones come
+            self._trained = trained
+            # A static graph may leave parameters out (loss.triplet.weight_x 0).
+            self._parallel = DistributedDataParallel(
+                unwrap(self.model), broadcast_buffers=False, static_graph=True
+            )
+        return self._parallel
+
+    def _evaluate(
+        self,
+        dataset_name: str = "",
+        query_loader: DataLoader | None = None,
+        gallery_loader: DataLoader | None = None,
+        **options: Any,
+    ) -> tuple[float, float]:
+        found = None
+        if self._processes.is_main:
+            found = super()._evaluate(dataset_name, query_loader, gallery_loader, **options)
+        else:
+            with torch.no_grad():
+                for name, loader in (("query", query_loader), ("gallery", gallery_loader)):
+                    self._extract(name, loader, torchreid_utils.AverageMeter())
+        result = self._processes.gather(found)[0]
+        assert result is not None
+        return result
+
+    def _extract(self, name: str, loader: Any, batch_time: Any) -> Features:
+        """Of the whole query set or gallery, of which each process takes some batches."""
+        share = share_of_test(loader, self._processes)
+        own = super()._extract(name, share, batch_time) if len(share) else None
+        parts = [part for part in self._processes.gather(own) if part is not None]
+        found = Features(
+            torch.cat([part.embeddings for part in parts]),
+            np.concatenate([part.pids for part in parts]),
+            np.concatenate([part.camids for part in parts]),
+        )
+        print("All processes: {}-by-{} matrix".format(*found.embeddings.shape))
+        return found
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        if self._processes.is_main:
+            super().save_model(*args, **kwargs)
+
+
+class _NoWriter:
+    """In place of TensorBoard's writer."""
+
+    def add_scalar(self, *args: Any) -> None: ...
+
+    def close(self) -> None: ...
