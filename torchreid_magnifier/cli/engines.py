@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchreid import engine as torchreid_engine
 from torchreid import metrics as torchreid_metrics
 
+from ..evaluation.engine import Evaluating
 from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
 from .config import CommandError
 
@@ -19,7 +20,7 @@ class Score(NamedTuple):
     mean_ap: float
 
 
-class _Engine(torchreid_engine.Engine):
+class _Engine(Evaluating):
     """Put before one of torchreid's engines.
 
     Args:

@@ -16,20 +16,16 @@ def use_fused(optimizer: Optimizer) -> None:
 
     Args:
         optimizer: any; one that steps through others has them in its attribute ``streams``.
-
-    Returns:
-        Whether any of its steps are fused now.
     """
-    streams = getattr(optimizer, "streams", (optimizer,))
-    return any([_use_fused(stream) for stream in streams])
+    for stream in getattr(optimizer, "streams", (optimizer,)):
+        _use_fused(stream)
 
 
-def _use_fused(optimizer: Optimizer) -> bool:
-    devices = {
-        parameter.device for group in optimizer.param_groups for parameter in group["params"]
-    }
+def _use_fused(optimizer: Optimizer) -> None:
+    groups = optimizer.param_groups
+    devices = {parameter.device for group in groups for parameter in group["params"]}
     fused = all(_offers_fused(type(optimizer), device) for device in devices)
-    for group in optimizer.param_groups:
+    for group in groups:
         if bool(group.get("fused")) == fused:
             continue
         group["fused"] = fused
