@@ -24,6 +24,7 @@ from torchreid import utils as torchreid_utils
 from tqdm import tqdm
 
 from ..data.synthetic import SyntheticPedestriansOccluded
+from ..evaluation.engine import Evaluating
 from ..explain.rankings import Sample, Search
 from ..models.magnifiernet import MagnifierNet
 
@@ -78,7 +79,7 @@ class Stage:
     search: Search
 
 
-class RecordingEngine(torchreid_engine.ImageTripletEngine):
+class RecordingEngine(Evaluating, torchreid_engine.ImageTripletEngine):
     """The stock engine, unchanged in what it does; it keeps what passes by.
 
     Attributes:

@@ -15,6 +15,7 @@ from torchreid import data as torchreid_data
 from torchreid import metrics as torchreid_metrics
 
 from ..data.datasets import plain_name
+from ..evaluation import evaluate_rank
 from ..models.inspection import Inspection
 from ..registry import dataset_folder, trains_only
 from . import ExplainError
@@ -96,13 +97,13 @@ class Search:
         """torchreid's evaluation, of the ``chosen`` queries ((Q,), boolean) or of all."""
         rows = slice(None) if chosen is None else chosen
         q_pids, q_camids = (np.array([getattr(q, k) for q in self.query]) for k in ("pid", "camid"))
-        cmc, mean_ap = torchreid_metrics.evaluate_rank(
+        cmc, mean_ap = evaluate_rank(
             self.distances[rows],
             q_pids[rows],
             self._gallery_pids,
             q_camids[rows],
             self._gallery_camids,
-            max_rank=1,  # a longer list would need as many gallery images for every query
+            max_rank=1,
         )
         return float(cmc[0]), float(mean_ap)
 

@@ -1,0 +1,17 @@
+"""What torchreid's evaluation computes, faster and in less memory.
+
+``evaluate_rank`` takes a matrix of distances, or one of the classes that compute its rows when
+they are asked for::
+
+    distances = PairwiseDistances(query, gallery, "cosine")
+    cmc, mean_ap = evaluate_rank(distances, q_pids, g_pids, q_camids, g_camids)
+
+``engine`` puts it into torchreid's engines.
+"""
+
+from .distances import PairwiseDistances
+from .errors import EvaluationError
+from .ranking import evaluate_rank
+from .reranking import RerankedDistances
+
+__all__ = ["EvaluationError", "PairwiseDistances", "RerankedDistances", "evaluate_rank"]

@@ -1,0 +1,130 @@
+"""CMC and mAP, without sorting the gallery: only where the right images stand is needed."""
+
+import numpy as np
+
+from .cuhk03 import single_shot_cmc
+from .distances import Distances, blocks
+from .errors import EvaluationError
+
+
+def evaluate_rank(
+    distances: Distances,
+    q_pids: np.ndarray,
+    g_pids: np.ndarray,
+    q_camids: np.ndarray,
+    g_camids: np.ndarray,
+    max_rank: int = 50,
+    use_metric_cuhk03: bool = False,
+) -> tuple[np.ndarray, float]:
+    """The numbers of torchreid's function of this name (``metrics/rank.py``, its Python code).
+
+    A query is compared with the whole gallery but the images of its own person by its own camera.
+    Queries for whom this leaves nobody to find do not count. Of equally distant gallery images the
+    one with the lower number is nearer; torchreid leaves their order to numpy's unstable sort.
+
+    The CMC is equal to the last bit, the mAP but for the order in which float64 are added up
+    (1e-12). CUHK03's metric draws from numpy's global generator exactly as torchreid does.
+
+    Args:
+        distances: of Q queries to G gallery images, (Q, G): a numpy array, or what computes rows.
+        q_pids, g_pids: people, whole numbers (Q,) and (G,). None of them is special here:
+            torchreid's Market-1501 has dropped its junk images (-1) before, and keeps its
+            distractors (0), whom no query looks for.
+        q_camids, g_camids: cameras, (Q,) and (G,).
+        max_rank: length of the CMC; shorter if there are fewer images to rank.
+        use_metric_cuhk03: CUHK03's metric with its first split: the CMC is the mean of ten draws of
+            one image of each person in the gallery. The mAP is that of the whole gallery.
+
+    Returns:
+        The CMC, float32 (``max_rank``,), 0..1: for each rank the share of the queries that count
+        whose person is found up to it; and the mAP, 0..1.
+
+    Raises:
+        EvaluationError: arrays that do not fit together, distances that are not numbers, or no
+            query that counts.
+    """
+    if max_rank < 1:
+        raise EvaluationError(f"expected a max_rank of at least 1, found {max_rank}")
+    people = _People(distances.shape, q_pids, g_pids, q_camids, g_camids)
+    curves, precisions = [], []
+    for start, block in blocks(distances):
+        if np.isnan(np.min(block, initial=0)):
+            raise EvaluationError(
+                "some distances are not numbers (NaN): see whether the embeddings are; those of a "
+                "network that diverged in training are not"
+            )
+        for query, row in enumerate(block, start):
+            matches, left_out = people.in_gallery(query)
+            if not len(matches):
+                continue
+            ranks = _ranks(row, matches, left_out)
+            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))
+            if use_metric_cuhk03:
+                kept = np.delete(np.arange(len(row)), left_out)
+                person = people.gallery[matches[0]]
+                curves.append(single_shot_cmc(row[kept], people.gallery[kept], person, max_rank))
+            else:
+                curves.append(np.arange(min(max_rank, len(row) - len(left_out))) >= ranks[0])
+    if not curves:
+        raise EvaluationError(
+            "no query's person is in the gallery by another camera: there is nothing to find"
+        )
+    return _mean(curves), np.mean(precisions)
+
+
+class _People:
+    """Who is to be found for each query, and who does not count.
+
+    Attributes:
+        gallery: people on the gallery images, (G,), numbered from 0.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *labels: np.ndarray) -> None:
+        expected = [(n,) for n in shape] * 2
+        if len(shape) != 2 or [np.shape(x) for x in labels] != expected:
+            raise EvaluationError(
+                "expected distances (Q, G), people (Q,) and (G,), and cameras (Q,) and (G,), found "
+                f"{shape}, {', '.join(str(np.shape(x)) for x in labels)}"
+            )
+        query, gallery, self._query_cameras, self._cameras = map(np.asarray, labels)
+        names, numbers = np.unique(gallery, return_inverse=True)
+        self.gallery = numbers.astype(np.min_scalar_type(len(names)))  # small ones sort faster
+        self._by_person = np.argsort(self.gallery, kind="stable")
+        self._first = np.searchsorted(gallery[self._by_person], query)
+        self._end = np.searchsorted(gallery[self._by_person], query, "right")
+
+    def in_gallery(self, query: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images of a query's person by other cameras, and by its own."""
+        images = self._by_person[self._first[query] : self._end[query]]
+        own = self._cameras[images] == self._query_cameras[query]
+        return images[~own], images[own]
+
+
+def _ranks(row: np.ndarray, matches: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    """How many gallery images are nearer than each of the ``matches``, ascending, from 0.
+
+    Args:
+        row: distances of a query to the gallery, (G,).
+        matches: numbers of the images of its person, at least one.
+        left_out: numbers of the images that do not count.
+    """
+    near = np.sort(row[row <= row[matches].max()])  # the rest is not nearer than any of them
+    places, places_left_out = _places(row, near, matches), _places(row, near, left_out)
+    return places - np.searchsorted(places_left_out, places)
+
+
+def _places(row: np.ndarray, near: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Where images stand in the whole gallery, ascending; ``near``: its smallest distances."""
+    distances = row[images]
+    places = np.searchsorted(near, distances)
+    for tied in np.flatnonzero(np.searchsorted(near, distances, "right") - places > 1):
+        places[tied] += np.count_nonzero(row[: images[tied]] == distances[tied])
+    return np.sort(places)
+
+
+def _mean(curves: list[np.ndarray]) -> np.ndarray:
+    """Of CMCs; one that ends before the longest has found its person by then: it stays at 1."""
+    table = np.ones((len(curves), max(map(len, curves))), np.float32)
+    for row, curve in zip(table, curves):
+        row[: len(curve)] = curve
+    return table.sum(0) / np.float32(len(curves))
