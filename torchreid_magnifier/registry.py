@@ -8,6 +8,8 @@ Torchreid has registries only for datasets. Its models are in a private dict, it
 schedules in none, so they are added as the attributes and wrappers that ``scripts/main.py`` finds.
 """
 
+import os
+import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
@@ -20,6 +22,7 @@ from .data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, with_masks, with_textu
 from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
+from .evaluation.engine import Evaluating
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import ALL_MODELS
 from .models.carrier import LossCarrier
@@ -30,11 +33,15 @@ SCHEDULES = {  # name -> method of the warm-up
     "exponential_warmup_multi_step": "exponential",
 }
 OPTIMIZER = "san_adam"
+EVALUATION_SWITCH = "TORCHREID_MAGNIFIER_EVALUATION"
 _WITH_COMPANIONS = {MASKS_SUFFIX: with_masks, TEXTURES_SUFFIX: with_textures}
 
 
 def register() -> None:
     """Registers models, losses, datasets, schedules, the optimizer, and the loading of checkpoints.
+
+    With ``TORCHREID_MAGNIFIER_EVALUATION=1`` in the environment torchreid's own engines evaluate
+    with this package too.
 
     It may be called any number of times. Call it again after ``register_image_dataset`` for a
     dataset of your own, and its ``<name>_masks`` and ``<name>_textures`` are there too.
@@ -45,6 +52,7 @@ def register() -> None:
     _register_schedules()
     _register_optimizer()
     _register_checkpoints()
+    _register_evaluation()
 
 
 def model_names() -> list[str]:
@@ -195,6 +203,19 @@ def _register_checkpoints() -> None:
         "load_pretrained_weights", extend_load, utils, utils.torchtools, utils.feature_extractor
     )
     _replace("resume_from_checkpoint", extend_resume, utils, utils.torchtools)
+
+
+def _register_evaluation() -> None:
+    value = os.environ.get(EVALUATION_SWITCH) or "0"
+    if value == "1":
+        for name in ("_evaluate", "_extract"):
+            setattr(torchreid.engine.Engine, name, vars(Evaluating)[name])
+    elif value != "0":
+        message = (
+            f"{EVALUATION_SWITCH}: expected 1 or 0, found {value!r}; torchreid's engines evaluate "
+            "with their own code."
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _is_ours(model: Any) -> bool:
