@@ -8,7 +8,7 @@ import copy
 import importlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from torchreid import data as torchreid_data
 from torchvision import transforms as T
 
 from ..parts import BACKGROUND
+from .fused_steps import ToNormalizedTensor, fused_steps, with_room
 
 Kind = Literal["geometric", "image"]
 
@@ -68,6 +69,7 @@ _IMAGE = (
     T.PILToTensor,
     T.ConvertImageDtype,
     T.Normalize,
+    ToNormalizedTensor,
     T.ColorJitter,
     T.Grayscale,
     T.RandomGrayscale,
@@ -112,7 +114,7 @@ class JointTransform:
     _known: dict[type, tuple[str, ...] | None] = {**_GEOMETRIC, **dict.fromkeys(_IMAGE)}
 
     def __init__(self, transform: Callable[[Any], Any]):
-        self._steps = [self._plan(step) for step in _flatten(transform)]
+        self._steps = [self._plan(step) for step in fused_steps(transform, 1)]
 
     @classmethod
     def register(cls, transform_class: type, kind: Kind) -> None:
@@ -153,7 +155,7 @@ class JointTransform:
         for step, for_labels, generators in self._steps:
             if for_labels is not None:
                 # Labels first: what the image then draws is what it would draw alone.
-                with keeping_random_states(generators):
+                with keeping_random_states(generators) if generators else nullcontext():
                     moved = for_labels(moved)
             transformed = step(transformed)
 
@@ -163,8 +165,9 @@ class JointTransform:
             raise ValueError(
                 f"expected the transform to end in a tensor of shape {shape}, found {found}"
             )
-        channel = torch.from_numpy(np.array(moved)).to(transformed.dtype)
-        return torch.cat([transformed, channel[None]])
+        result = with_room(transformed, 1)
+        result[3] = torch.from_numpy(np.array(moved))
+        return result
 
     def _plan(self, step: Callable) -> tuple[Callable, Callable | None, tuple[str, ...]]:
         """A transform, the copy of it that moves labels, and the generators both draw from."""
@@ -190,11 +193,3 @@ def _for_labels(step: Callable) -> Callable:
     if hasattr(replay, "fill"):
         replay.fill = BACKGROUND
     return replay
-
-
-def _flatten(transform: Callable) -> Iterator[Callable]:
-    if isinstance(transform, T.Compose):
-        for step in transform.transforms:
-            yield from _flatten(step)
-    else:
-        yield transform
