@@ -9,6 +9,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ..distributed.launch import launched, told_once
+
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
     "ablate": "train and compare the variants of the paper's ablations, over several seeds",
@@ -48,6 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return USAGE_ERROR
     args = parser.parse_args(argv)
+    if args.command != "train" and launched():
+        with told_once():
+            print(
+                f"torchreid-magnifier {args.command}: error: a launcher started several processes, "
+                "and only train shares its work out: run this command without one",
+                file=sys.stderr,
+            )
+        return USAGE_ERROR
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
     except KeyboardInterrupt:

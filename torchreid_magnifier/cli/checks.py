@@ -61,6 +61,19 @@ def check(cfg: CfgNode) -> None:
     check_writable(cfg.data.save_dir)
 
 
+def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
+    """Find what several processes cannot do together, in configurations that ``check`` passed.
+
+    Raises:
+        CommandError: as ``check``.
+    """
+    for cfg in cfgs:
+        if cfg.use_gpu != cfgs[0].use_gpu:
+            raise CommandError("use_gpu must be the same in all stages of several processes")
+        if not cfg.test.evaluate:
+            _check_shared_training(cfg, num_processes)
+
+
 def missing_folders(cfg: CfgNode) -> list[str]:
     """Folders of the datasets of ``cfg`` that are not below ``data.root``."""
     folders = [dataset_folder(name) for name in [*cfg.data.sources, *cfg.data.targets]]
@@ -130,6 +143,33 @@ def _check_model(cfg: CfgNode) -> None:
         _check_companions(cfg, "textures", TEXTURES_SUFFIX)
     if isinstance(model, SAN) and model.constraints is not None:
         _check_groups(cfg)
+
+
+def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
+    model = _structure(cfg.model.name, cfg.loss.name)
+    if isinstance(model, SAN) and model.constraints is not None:
+        raise CommandError(
+            f"{cfg.model.name} compares each person with the next one in the batch, which several "
+            "processes cannot share out: train it by a single process, or take "
+            f"{cfg.model.name}_reconstruction"
+        )
+    if cfg.train.optim == OPTIMIZER:
+        raise CommandError(
+            f"train.optim {OPTIMIZER} takes gradients of a single process: train without a "
+            "launcher, or take another optimizer, such as amsgrad"
+        )
+    whole, unit = "images", num_processes
+    if cfg.sampler.train_sampler == "RandomIdentitySampler":
+        whole, unit = "identities", num_processes * cfg.sampler.num_instances
+    size = cfg.train.batch_size
+    if size % unit:
+        below = size // unit * unit
+        nearest = f"{below} or {below + unit}" if below else str(unit)
+        raise CommandError(
+            f"train.batch_size is that of all processes together, and {num_processes} of them "
+            f"share out whole {whole}: it must be a multiple of {unit}, found {size}; the nearest "
+            f"possible: {nearest}"
+        )
 
 
 def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:

@@ -94,11 +94,14 @@ class TripletEngine(_Engine, torchreid_engine.ImageTripletEngine):
     def parse_data_for_train(self, data: dict[str, Any]) -> tuple[Tensor, Tensor]:
         images, pids = super().parse_data_for_train(data)
         if self.weight_t > 0:  # while the identities are on the CPU
-            try:
-                require_two_identities(pids)
-            except ValueError as error:
-                raise CommandError(str(error)) from None
+            self._require_two_identities(pids)
         return images, pids
+
+    def _require_two_identities(self, pids: Tensor) -> None:
+        try:
+            require_two_identities(pids)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
 
     def _losses(self, outputs: Any, pids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits, features = outputs

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -26,9 +26,13 @@ from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..data.companions import CompanionError
+from ..distributed.engine import distributed
+from ..distributed.launch import LaunchError, joined, told_once
+from ..distributed.processes import ALONE, FailedElsewhere, Processes
+from ..evaluation import EvaluationError
 from ..optim import use_fused
-from . import USAGE_ERROR, saved
-from .checks import check, missing_folders
+from . import FAILED, USAGE_ERROR, saved
+from .checks import check, check_together, missing_folders
 from .config import (
     DEFAULTS,
     CommandError,
@@ -42,15 +46,42 @@ from .config import (
 )
 from .engines import SoftmaxEngine, TripletEngine
 
+_SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
+
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand. Returns the exit status: 0, or 2 after a mistake in what was given."""
+    """Run the subcommand.
+
+    Returns:
+        The exit status: 0, 1 if an evaluation failed, 2 after a mistake in what was given.
+    """
     try:
-        run(plan(read_stages(_parse(argv))))
-    except (CommandError, CheckpointError, CompanionError, OSError) as error:
-        print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        with told_once():
+            cfgs = read_stages(_parse(argv))
+    except CommandError as error:
+        with told_once():
+            return _failed(error)
+    try:
+        with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
+            stages = processes.from_main(lambda: _plan_together(cfgs, processes))
+            run(stages, processes=processes)
+    except FailedElsewhere:
+        return FAILED
+    except (
+        CommandError,
+        LaunchError,
+        CheckpointError,
+        CompanionError,
+        EvaluationError,
+        OSError,
+    ) as error:
+        return _failed(error)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
+    return FAILED if isinstance(error, EvaluationError) else USAGE_ERROR
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -183,6 +214,10 @@ class Stage(NamedTuple):
         targets = self.cfg.data.targets
         return {t: tested[t] for t in targets} if set(targets) <= set(tested) else None
 
+    def is_tested(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.results is not None
+
     @property
     def final_weights(self) -> str:
         """The file that this stage ends with, now or later."""
@@ -219,6 +254,13 @@ def plan(cfgs: Sequence[CfgNode], fixed: Sequence[str] = ()) -> list[Stage]:
     return stages
 
 
+def _plan_together(cfgs: Sequence[CfgNode], processes: Processes) -> list[Stage]:
+    stages = plan(cfgs)
+    if processes.count > 1:
+        check_together(cfgs, processes.count)
+    return stages
+
+
 def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
     """The checkpoint that a run goes on from: ``model.resume``, or the newest of its folder."""
     save_dir = cfg.data.save_dir
@@ -243,51 +285,59 @@ def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
     return saved.newest(save_dir)
 
 
-def run(stages: Sequence[Stage], on_epoch: Callable[[], None] = lambda: None) -> None:
+def run(
+    stages: Sequence[Stage],
+    on_epoch: Callable[[], None] = lambda: None,
+    processes: Processes = ALONE,
+) -> None:
     """Train the stages that are not finished, one after the other; test with ``test.evaluate``.
 
     Args:
         stages: of ``plan``.
         on_epoch: called after each epoch of training.
+        processes: that share the work.
     """
     for stage in stages:
         cfg, title, start = stage
-        if start and stage.results is not None:
+        if start and processes.from_main(stage.is_tested):
             print(f"{title} is finished ({start.epoch} epochs, {start.path}): not run again.")
             continue
-        with _logging(cfg):
+        with _logging(cfg) if processes.is_main else nullcontext():
             if start and stage.finished:
                 print(f"{title} is trained ({start.epoch} epochs, {start.path}), not yet tested")
             elif start:
                 print(f"{title} goes on after epoch {start.epoch}, from {start.path}")
             elif len(stages) > 1:
                 print(f"{title} starts")
-            _run_stage(stage, on_epoch)
+            _run_stage(stage, on_epoch, processes)
 
 
-def _run_stage(stage: Stage, on_epoch: Callable[[], None]) -> None:
+def _run_stage(stage: Stage, on_epoch: Callable[[], None], processes: Processes) -> None:
     cfg, _, start = stage
     torchreid_utils.set_random_seed(cfg.train.seed)
     print(f"Show configuration\n{cfg}\n")
     print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
     if cfg.use_gpu:
         torch.backends.cudnn.benchmark = True
-    datamanager = read_data(cfg)
-    model = _build_model(cfg, datamanager.num_train_pids)
+    datamanager = processes.together(lambda: read_data(cfg), in_turn=True)
+    num_classes = datamanager.num_train_pids
+    model = processes.together(lambda: _build_model(cfg, num_classes, processes), in_turn=True)
     optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
     scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
     if start:
-        try:
-            cfg.train.start_epoch = torchreid_utils.resume_from_checkpoint(
-                start.path, model, optimizer=optimizer, scheduler=scheduler
-            )
-        except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
-            raise CommandError(f"cannot go on from {start.path}: {error}") from error
-        # Else the epochs to come would draw the very batches of the first ones.
-        torchreid_utils.set_random_seed(cfg.train.seed + cfg.train.start_epoch)
+        path = start.path
+        cfg.train.start_epoch = processes.together(
+            lambda: _go_on_from(path, model, optimizer, scheduler)
+        )
+    if start or not processes.is_main:
+        # Else the epochs to come would draw the very batches of the first ones, and the other
+        # processes change their images just as the main one does.
+        torchreid_utils.set_random_seed(
+            cfg.train.seed + cfg.train.start_epoch + _SEED_STEP * processes.rank
+        )
     use_fused(optimizer)
     print(f"Building {cfg.loss.name}-engine for image-reid")
-    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch)
+    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch, processes)
     if cfg.test.evaluate:
         engine.run(**run_arguments(cfg))
         return
@@ -295,14 +345,27 @@ def _run_stage(stage: Stage, on_epoch: Callable[[], None]) -> None:
     if stage.finished:  # killed before its results were written; no re-ranking after training
         engine.run(**run_arguments(cfg) | {"test_only": True, "rerank": False})
     else:
-        saved.record(cfg)
+        if processes.is_main:
+            saved.record(cfg)
         engine.run(**run_arguments(cfg))
+    if not processes.is_main:
+        return
     minutes = None if start else (time.monotonic() - begun) / 60
     epoch = max(cfg.train.start_epoch, cfg.train.max_epoch)
     saved.record_results(
         cfg.data.save_dir,
         {name: saved.Result(*score, epoch, minutes) for name, score in engine.scores.items()},
     )
+
+
+def _go_on_from(
+    path: str, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any
+) -> int:
+    """Take up the state that a checkpoint holds. Returns the epochs that it has behind it."""
+    try:
+        return torchreid_utils.resume_from_checkpoint(path, model, optimizer, scheduler)
+    except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
+        raise CommandError(f"cannot go on from {path}: {error}") from error
 
 
 def read_data(cfg: CfgNode) -> Any:
@@ -322,7 +385,7 @@ def read_data(cfg: CfgNode) -> Any:
         raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
 
 
-def _build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
+def _build_model(cfg: CfgNode, num_classes: int, processes: Processes) -> nn.Module:
     print(f"Building model: {cfg.model.name}")
     try:
         model = torchreid_models.build_model(
@@ -340,7 +403,10 @@ def _build_model(cfg: CfgNode, num_classes: int) -> nn.Module:
     print(f"Model complexity: params={num_params:,} flops={flops:,}")
     if cfg.model.load_weights:
         torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
-    return nn.DataParallel(model).cuda() if cfg.use_gpu else model
+    if not cfg.use_gpu:
+        return model
+    devices = None if processes.count == 1 else [torch.cuda.current_device()]
+    return nn.DataParallel(model, devices).cuda()
 
 
 def _build_engine(
@@ -350,24 +416,23 @@ def _build_engine(
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     on_epoch: Callable[[], None],
+    processes: Processes,
 ) -> SoftmaxEngine | TripletEngine:
-    common = {
+    common: dict[str, Any] = {
         "optimizer": optimizer,
         "scheduler": scheduler,
         "use_gpu": cfg.use_gpu,
         "label_smooth": cfg.loss.softmax.label_smooth,
         "on_epoch": on_epoch,
     }
-    if cfg.loss.name == "softmax":
-        return SoftmaxEngine(datamanager, model, **common)
-    return TripletEngine(
-        datamanager,
-        model,
-        margin=cfg.loss.triplet.margin,
-        weight_t=cfg.loss.triplet.weight_t,
-        weight_x=cfg.loss.triplet.weight_x,
-        **common,
-    )
+    engine_class: type[SoftmaxEngine] | type[TripletEngine] = SoftmaxEngine
+    if cfg.loss.name != "softmax":
+        engine_class = TripletEngine
+        common |= {key: cfg.loss.triplet[key] for key in ("margin", "weight_t", "weight_x")}
+    if processes.count > 1:
+        engine_class = distributed(engine_class)
+        common |= {"processes": processes, "seed": cfg.train.seed + cfg.train.start_epoch}
+    return engine_class(datamanager, model, **common)
 
 
 @contextmanager

@@ -8,14 +8,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .batch import mean_over_processes
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """torch's, which computes on GPUs alone, with the same arithmetic for CPUs.
+class CPUSyncBatchNorm(_BatchNorm):
+    """What torch's ``SyncBatchNorm`` computes, which does so on GPUs alone.
 
     All processes hold equally many images.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or input.device.type != "cpu":
+        if not self.training:
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         dims = [0, *range(2, x.dim())]
@@ -31,6 +31,9 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         if self.bias is not None:
             output = output + self.bias.view(shape)
         return output.to(input.dtype)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any: the layer that it replaces has its own."""
 
     def _track(self, mean: Tensor, variance: Tensor, share: int) -> None:
         """Takes a batch into the running statistics, the variance as that of a sample."""
@@ -59,9 +62,10 @@ def synchronise_batch_norm(module: nn.Module) -> None:
             synchronise_batch_norm(child)
 
 
-def _synchronised(layer: _BatchNorm) -> SyncBatchNorm:
-    # Not torch's convert_sync_batchnorm: BNNeck's shift is a buffer, which it takes for a parameter.
-    made = SyncBatchNorm(
+def _synchronised(layer: _BatchNorm) -> _BatchNorm:
+    # torch's convert_sync_batchnorm takes BNNeck's shift, which is a buffer, for a parameter.
+    on_cpu = all(tensor.device.type == "cpu" for tensor in layer.state_dict().values())
+    made = (CPUSyncBatchNorm if on_cpu else nn.SyncBatchNorm)(
         layer.num_features,
         layer.eps,
         layer.momentum,

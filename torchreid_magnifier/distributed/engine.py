@@ -1,6 +1,7 @@
 """An engine whose steps and tests several processes share."""
 
-from typing import Any
+from inspect import signature
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,21 +20,11 @@ from .batch_norm import synchronise_batch_norm
 from .loaders import share_of_test, share_of_training
 from .processes import Processes
 
+E = TypeVar("E", bound=Evaluating)
 
-def prepare_model(model: nn.Module, seed: int) -> None:
-    """Makes what a model takes from a batch that of the whole batch.
-
-    Args:
-        model: before its optimizer is built; its parameters stay the same tensors.
-        seed: of what all processes draw alike.
-    """
-    synchronise_batch_norm(model)
-    model = unwrap(model)
-    if isinstance(model, LossCarrier):
-        device = next(model.parameters()).device
-        model.loss_log.over_processes = lambda means: mean_over_processes(means.to(device))
-    if isinstance(model, MagnifierNet):
-        model.sampler.generator = torch.Generator().manual_seed(seed)
+# Running statistics are equal by themselves; torch 2.15 has a new name for not sending them around.
+_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+_OWN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
 
 
 class WholeBatch(nn.Module):
@@ -48,6 +39,20 @@ class WholeBatch(nn.Module):
         return self.criterion(whole_batch(features), whole_batch(targets))
 
 
+class _WithoutLogits(nn.Module):
+    """A model whose logits no loss takes (loss.triplet.weight_x 0): they stay out of the graph.
+
+    DistributedDataParallel waits for the gradients of all parameters that outputs come from.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[None, Any]:
+        return None, self.model(images)[1]
+
+
 class DistributedEngine(Evaluating):
     """Put before one of the command's engines: the same steps, by several processes.
 
@@ -56,9 +61,13 @@ class DistributedEngine(Evaluating):
 
     Args:
         processes: this one among the others.
+        seed: of what all of them draw alike.
     """
 
-    def __init__(self, *args: Any, processes: Processes, **kwargs: Any) -> None:
+    model: nn.Module
+    train_loader: DataLoader
+
+    def __init__(self, *args: Any, processes: Processes, seed: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._processes = processes
         self._parallel: DistributedDataParallel | None = None
@@ -68,6 +77,13 @@ class DistributedEngine(Evaluating):
             self.criterion_t = WholeBatch(self.criterion_t)
         if not processes.is_main:
             self.writer = _NoWriter()
+        synchronise_batch_norm(self.model)
+        model = unwrap(self.model)
+        if isinstance(model, LossCarrier):
+            device = next(model.parameters()).device
+            model.loss_log.over_processes = lambda means: mean_over_processes(means.to(device))
+        if isinstance(model, MagnifierNet):
+            model.sampler.generator = torch.Generator().manual_seed(seed)
 
     def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
         """One step of all processes; the numbers to show are means over them."""
@@ -80,6 +96,9 @@ class DistributedEngine(Evaluating):
         means = mean_over_processes(torch.tensor(list(shown.values()), device=device))
         return dict(zip(shown, means.tolist()))
 
+    def _require_two_identities(self, pids: Tensor) -> None:
+        """One's share may well be one person; of the whole batch only its loss knows."""
+
     def _in_parallel(self) -> DistributedDataParallel:
         """The model with its gradients averaged over the processes.
 
@@ -89,22 +108,26 @@ class DistributedEngine(Evaluating):
         if self._parallel is None or trained != self._trained:  # fixbase_epoch: frozen layers
             self._parallel = None  # its hooks on the gradients go before new ones come
             self._trained = trained
-            # A static graph may leave parameters out (loss.triplet.weight_x 0).
+            without_logits = getattr(self, "weight_x", 1) == 0
+            model = unwrap(self.model)
             self._parallel = DistributedDataParallel(
-                unwrap(self.model), broadcast_buffers=False, static_graph=True
+                _WithoutLogits(model) if without_logits else model,
+                find_unused_parameters=without_logits,
+                **_OWN_BUFFERS,
             )
         return self._parallel
 
     def _evaluate(
         self,
-        dataset_name: str = "",
-        query_loader: DataLoader | None = None,
-        gallery_loader: DataLoader | None = None,
-        **options: Any,
+        dataset_name: str,
+        query_loader: DataLoader,
+        gallery_loader: DataLoader,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[float, float]:
         found = None
         if self._processes.is_main:
-            found = super()._evaluate(dataset_name, query_loader, gallery_loader, **options)
+            found = super()._evaluate(dataset_name, query_loader, gallery_loader, *args, **kwargs)
         else:
             with torch.no_grad():
                 for name, loader in (("query", query_loader), ("gallery", gallery_loader)):
@@ -129,6 +152,11 @@ class DistributedEngine(Evaluating):
     def save_model(self, *args: Any, **kwargs: Any) -> None:
         if self._processes.is_main:
             super().save_model(*args, **kwargs)
+
+
+def distributed(engine_class: type[E]) -> type[E]:
+    """An engine class of the command with ``DistributedEngine`` before it."""
+    return type(f"Distributed{engine_class.__name__}", (DistributedEngine, engine_class), {})
 
 
 class _NoWriter:

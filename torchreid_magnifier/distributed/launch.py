@@ -78,11 +78,10 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
                 "use_gpu is True, but the processes were launched on CPUs: give 'use_gpu False', "
                 "or launch them without --cpu"
             )
-        with open(os.devnull, "w") as nowhere, redirect_stdout(
-            sys.stdout if state.is_main_process else nowhere
+        with (
+            open(os.devnull, "w") as nowhere,
+            redirect_stdout(sys.stdout if state.is_main_process else nowhere),
         ):
-            yield Processes(
-                state.process_index, state.num_processes, state.is_local_main_process
-            )
+            yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
     finally:
         state.destroy_process_group()

@@ -1,7 +1,8 @@
 """What one of several processes knows of the others, and how they decide together."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
@@ -12,7 +13,8 @@ class FailedElsewhere(Exception):
     """Another process has failed, and says so itself."""
 
 
-class Processes(NamedTuple):
+@dataclass(frozen=True)
+class Processes:
     """This process among those that train together.
 
     Every method is called by all of them alike; alone they cost nothing.

@@ -41,8 +41,8 @@ class LossLog:
         if not batches:
             return {}
         names = list(batches[0])
-        means = torch.stack([torch.stack([batch[name] for batch in batches]).mean() for name in names])
-        summary = dict(zip(names, self.over_processes(means).tolist()))
+        table = torch.stack([torch.stack([batch[name] for name in names]) for batch in batches])
+        summary = dict(zip(names, self.over_processes(table.mean(0)).tolist()))
         self.history.append(summary)
         return summary
 

@@ -1,0 +1,146 @@
+"""What ``test_distributed.py`` runs in one process and in two: everything that must be equal.
+
+``torchrun ... tests/several_processes.py <folder>`` leaves ``<number of processes>.pt`` there.
+"""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import torchreid
+from torch.utils.data import DataLoader
+
+from torchreid_magnifier.cli.engines import SoftmaxEngine, TripletEngine
+from torchreid_magnifier.distributed.engine import distributed
+from torchreid_magnifier.distributed.launch import joined
+from torchreid_magnifier.distributed.processes import Processes
+from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.parts import NUM_PARTS
+
+NUM_CLASSES, BATCH, STEPS, SEED = 4, 8, 2, 5
+CASES = {  # name of the case -> model, its loss, options of the engine, whether layers are frozen
+    "softmax": ("magnifiernet_r18", "softmax", {}, False),
+    "triplet": ("magnifiernet_r18", "triplet", {}, False),
+    "triplet_sd": ("magnifiernet_r18", "triplet_sd", {}, False),
+    "official": ("magnifiernet_r18_official", "triplet_sd", {}, False),
+    "unused classifiers": ("magnifiernet_r18_g", "triplet", {"weight_x": 0}, False),
+    "frozen first": ("magnifiernet_r18_g", "triplet", {}, True),
+}
+
+
+class People(torch.utils.data.Dataset):
+    """Noise with labels that leave out parts: some of everyone, some of one process alone."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        generator = torch.Generator().manual_seed(1)
+        images = torch.randn(BATCH * STEPS, 3, 32, 32, generator=generator, dtype=dtype)
+        labels = torch.randint(0, NUM_PARTS, (BATCH * STEPS, 1, 32, 32), generator=generator)
+        labels[:, :, :16] = 2  # sizes of parts differ
+        labels[labels == 6] = 0
+        labels[: BATCH // 2][labels[: BATCH // 2] == 7] = 1
+        self.images = torch.cat([images, labels], 1)
+        self.pids = torch.arange(BATCH * STEPS) // 2 % NUM_CLASSES
+
+    def __len__(self) -> int:
+        return len(self.pids)
+
+    def __getitem__(self, index: int) -> dict:
+        return {"img": self.images[index], "pid": int(self.pids[index]), "camid": index % 3}
+
+
+def engine_for(name: str, loss: str, processes: Processes, **options):
+    torch.manual_seed(0)
+    model = ALL_MODELS[name](NUM_CLASSES, loss=loss, pretrained=False).double()
+    for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    engine_class = SoftmaxEngine if loss == "softmax" else TripletEngine
+    if processes.count > 1:
+        engine_class = distributed(engine_class)
+        options |= {"processes": processes, "seed": SEED}
+    else:
+        model.sampler.generator = torch.Generator().manual_seed(SEED)
+    loader = DataLoader(People(), BATCH, drop_last=True)
+    data = SimpleNamespace(train_loader=loader, test_loader=None, num_train_pids=NUM_CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    return engine_class(
+        data, model, optimizer=optimizer, use_gpu=False, on_epoch=lambda: None, **options
+    )
+
+
+def steps(processes: Processes, name: str, loss: str, options: dict, frozen: bool) -> dict:
+    """Gradients of the first step, weights and statistics after the last, numbers shown."""
+    engine = engine_for(name, loss, processes, **options)
+    model = engine.model.train()
+    shown = []
+    if frozen:
+        torchreid.utils.open_specified_layers(model, ["classifier"])
+    for number, batch in enumerate(engine.train_loader):
+        if number:
+            torchreid.utils.open_all_layers(model)
+        shown.append(engine.forward_backward(batch))
+        if not number:
+            gradients = {n: p.grad for n, p in model.named_parameters()}
+            gradients = {n: g if g is None else g.clone() for n, g in gradients.items()}
+    model.eval()  # closes the epoch of the log
+    return {
+        "gradients": gradients,
+        "weights": model.state_dict(),
+        "shown": shown,
+        "log": [{k: v for k, v in e.items() if k != "mask_miou"} for e in model.loss_log.history],
+    }
+
+
+def features(processes: Processes) -> list:
+    """Of a gallery of 16 images in batches of 3, and of one that is a single batch."""
+    engine = engine_for("magnifiernet_r18_g", "softmax", processes)
+    engine.model.eval()
+    engine.parse_data_for_eval = lambda batch: (batch["img"][:, :3], batch["pid"], batch["camid"])
+    with torch.no_grad():
+        return [
+            tuple(
+                engine._extract("gallery", DataLoader(People(), n), torchreid.utils.AverageMeter())
+            )
+            for n in (3, 16)
+        ]
+
+
+def decisions(processes: Processes) -> dict:
+    """What processes tell each other."""
+
+    def fail_elsewhere():
+        if not processes.is_main:
+            raise ValueError("only here")
+        return "well"
+
+    try:
+        processes.together(fail_elsewhere, in_turn=True)
+    except Exception as error:
+        failed = type(error).__name__
+    return {
+        "failed": processes.gather(failed),
+        "from main": processes.gather(processes.from_main(lambda: processes.rank)),
+    }
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with joined(use_gpu=False) as processes:
+        found = {case: steps(processes, *what) for case, what in CASES.items()}
+        found["features"] = features(processes)
+        if processes.count > 1:
+            found["decisions"] = decisions(processes)
+            everyone = processes.gather(
+                {case: found[case]["weights"] for case in CASES} if processes.rank < 2 else None
+            )
+            found["same weights"] = all(
+                torch.equal(everyone[0][case][name], everyone[1][case][name])
+                for case in CASES
+                for name in everyone[0][case]
+            )
+        if processes.is_main:
+            torch.save(found, folder / f"{processes.count}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
