@@ -8,7 +8,8 @@ import copy
 import importlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torchreid import data as torchreid_data
 from torchvision import transforms as T
+from torchvision.transforms import functional as F
 
 from ..parts import BACKGROUND
 from .fused_steps import ToNormalizedTensor, fused_steps, with_room
@@ -150,36 +152,98 @@ class JointTransform:
             raise ValueError(
                 f"expected labels of the image's shape {image.size[::-1]}, found {labels.shape}"
             )
-        moved: Any = Image.fromarray(labels)
         transformed: Any = image
-        for step, for_labels, generators in self._steps:
-            if for_labels is not None:
-                # Labels first: what the image then draws is what it would draw alone.
-                with keeping_random_states(generators) if generators else nullcontext():
-                    moved = for_labels(moved)
-            transformed = step(transformed)
+        moved = labels
+        for move in self._steps:
+            transformed, moved = move(transformed, moved)
 
-        shape = (3, moved.height, moved.width)
+        shape = (3, *moved.shape)
         if not isinstance(transformed, torch.Tensor) or transformed.shape != shape:
             found = getattr(transformed, "shape", type(transformed).__name__)
             raise ValueError(
                 f"expected the transform to end in a tensor of shape {shape}, found {found}"
             )
         result = with_room(transformed, 1)
-        result[3] = torch.from_numpy(np.array(moved))
+        result[3] = torch.from_numpy(np.array(moved))  # a copy: a flipped one has negative strides
         return result
 
-    def _plan(self, step: Callable) -> tuple[Callable, Callable | None, tuple[str, ...]]:
-        """A transform, the copy of it that moves labels, and the generators both draw from."""
-        if type(step) not in self._known:
-            name = type(step).__name__
+    def _plan(self, step: Callable) -> Callable[[Any, np.ndarray], tuple[Any, np.ndarray]]:
+        """What does a transform to an image and moves its labels with it."""
+        kind = type(step)
+        if kind not in self._known:
             raise TypeError(
-                f"unknown transform {type(step).__module__}.{name}: part labels must follow it if "
-                f"it moves pixels. Say JointTransform.register({name}, 'geometric') if it does, "
-                f"JointTransform.register({name}, 'image') if every pixel stays in its place"
+                f"unknown transform {kind.__module__}.{kind.__name__}: part labels must follow it "
+                f"if it moves pixels. Say JointTransform.register({kind.__name__}, 'geometric') if "
+                f"it does, JointTransform.register({kind.__name__}, 'image') if every pixel stays "
+                "in its place"
             )
-        generators = self._known[type(step)]
-        return (step, None, ()) if generators is None else (step, _for_labels(step), generators)
+        generators = self._known[kind]
+        if generators is None:
+            return partial(_image_alone, step)
+        if kind in _SEEN:
+            return partial(_SEEN[kind], step)
+        return partial(_replayed, step, _for_labels(step), generators)
+
+
+# Ways of a transform, an image and its labels to an image and its labels.
+
+
+def _image_alone(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+    return step(image), labels
+
+
+def _replayed(
+    step: Callable, for_labels: Callable, generators: Sequence[str], image: Any, labels: np.ndarray
+) -> tuple[Any, np.ndarray]:
+    # Labels first: what the image then draws is what it would draw alone.
+    with keeping_random_states(generators):
+        moved = np.asarray(for_labels(Image.fromarray(labels)))
+    return step(image), moved
+
+
+def _resized(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+    image = step(image)
+    _, height, width = F.get_dimensions(image)
+    return image, _nearest(labels, (width, height))
+
+
+def _flipped(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+    result = step(image)  # an image that is not flipped comes back itself
+    return result, labels if result is image else labels[:, ::-1]
+
+
+def _translated(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+    both = step(_Both(image, labels))
+    return both.image, both.labels
+
+
+# Transforms whose draw shows in what they do to the image: faster than to draw twice.
+_SEEN = {
+    T.Resize: _resized,
+    T.RandomHorizontalFlip: _flipped,
+    _torchreid.Random2DTranslation: _translated,
+}
+
+
+class _Both:
+    """An image and its labels, for a transform that resizes and crops."""
+
+    def __init__(self, image: Image.Image, labels: np.ndarray):
+        self.image, self.labels = image, labels
+
+    def resize(self, size: tuple[int, int], interpolation: int) -> "_Both":
+        return _Both(self.image.resize(size, interpolation), _nearest(self.labels, size))
+
+    def crop(self, box: tuple[int, int, int, int]) -> "_Both":
+        left, upper, right, lower = box
+        return _Both(self.image.crop(box), self.labels[upper:lower, left:right])
+
+
+def _nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels of another size, (width, height), none of them made up."""
+    if labels.shape == size[::-1]:
+        return labels
+    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
 
 
 def _for_labels(step: Callable) -> Callable:
