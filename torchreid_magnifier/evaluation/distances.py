@@ -74,7 +74,7 @@ class PairwiseDistances:
             query, gallery = one, one if gallery is query else F.normalize(gallery)
             self._constants, self._factor = (torch.ones(len(query)), torch.zeros(len(gallery))), -1
         else:
-            self._constants, self._factor = (query.square().sum(1), gallery.square().sum(1)), -2
+            self._constants, self._factor = (_squared_length(query), _squared_length(gallery)), -2
         self._embeddings = (query, gallery)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
@@ -94,3 +94,7 @@ class PairwiseDistances:
             found = of_query[q] + of_gallery[g] + self._factor * products
             distances[start : start + step] = found.numpy()
         return distances
+
+
+def _squared_length(embeddings: Tensor) -> Tensor:
+    return torch.einsum("nd,nd->n", embeddings, embeddings)  # no squares of all numbers at once

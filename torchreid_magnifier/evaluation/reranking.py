@@ -13,14 +13,13 @@ from .errors import EvaluationError
 
 
 class RerankedDistances:
-    """Distances as torchreid's ``re_ranking`` makes them, without its matrices of everybody with
-    everybody.
+    """Distances as torchreid's ``re_ranking`` makes them, without a matrix of all pairs.
 
-    As there, the squared distances to an image are squared once more and divided by the largest of
-    them. Which ones of equally distant images are among the nearest is arbitrary, as there.
+    As there, distances (the Euclidean ones squared already) are squared, and divided by an image's
+    largest. Which ones of equally distant images are among the nearest is arbitrary, as there.
 
-    Memory beyond that of the embeddings: some blocks of 16 MB, and the neighbourhoods, which have
-    at most ``k2 * (k1 + 1) * (k1 / 2 + 2)`` of Q + G numbers a row.
+    Memory beyond that of the embeddings: a copy of them, two for ``cosine``; some blocks of 16 MB;
+    and sparse neighbourhoods of at most ``k2 * (k1 + 1) * (k1 / 2 + 2)`` images for each image.
 
     Args:
         query, gallery: embeddings, (Q, D) and (G, D).
@@ -79,9 +78,11 @@ class RerankedDistances:
         own, others = self._query_weights, self._gallery_weights
         entries = slice(own.indptr[query], own.indptr[query + 1])
         neighbours, weights = own.indices[entries], own.data[entries]
-        begins, ends = others.indptr[neighbours], others.indptr[neighbours + 1]
-        sharing = np.concatenate([np.arange(*ends) for ends in zip(begins, ends)])
-        common = np.minimum(np.repeat(weights, ends - begins), others.data[sharing])
+        first = others.indptr[neighbours]
+        counts = others.indptr[neighbours + 1] - first
+        # first[0], first[0] + 1, ..., first[1], first[1] + 1, ...
+        sharing = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        common = np.minimum(np.repeat(weights, counts), others.data[sharing])
         shared = np.bincount(others.indices[sharing], common, minlength=self.shape[1])
         return 1 - shared / (2 - shared)
 
@@ -139,7 +140,8 @@ def _expanded(nearest: np.ndarray, k1: int) -> csr_array:
 
 def _weights(distances: PairwiseDistances, neighbours: csr_array, largest: np.ndarray) -> csr_array:
     """Neighbourhoods: nearer ones weigh more, and each row has a sum of 1."""
-    rows, columns = neighbours.tocoo().coords
+    pairs = neighbours.tocoo()
+    rows, columns = pairs.row, pairs.col
     found = distances.pairs(rows, columns)
     _rescale(found, largest[rows])
     weights = np.exp(-found)
