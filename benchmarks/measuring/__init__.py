@@ -1,0 +1,6 @@
+"""What the benchmarks share, and the parts of ``speed.py``."""
+
+import warnings
+
+# torchreid tells of it at every import; nothing here evaluates.
+warnings.filterwarnings("ignore", message="Cython evaluation")
