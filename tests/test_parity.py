@@ -19,7 +19,6 @@ from torchreid_magnifier import (
 from torchreid_magnifier.models import MODELS, magnifiernet
 from torchreid_magnifier.models.layers import BNNeck
 from torchreid_magnifier.models.regions import region_shares, shrink_labels
-from torchreid_magnifier.models.semantic_adversarial import Pooled
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 TENSORS = recipe.ARRAYS
@@ -73,7 +72,7 @@ def inside(model):
             stage4=stage4,
             logits=logits,
             maps=maps,
-            fusion=model.fusion_branch(stage3, maps),
+            fusion=model.fusion_branch(model.fusion_branch.bottleneck(stage3), maps),
         )
 
 
@@ -94,7 +93,8 @@ def test_embedding_of_every_branch(model, inside):
 def test_features_before_the_bnnecks(model, inside):
     with torch.no_grad():
         close(model.global_branch(inside.stage4)[0], "eval_global_raw")
-        close(model.adversarial_branch(inside.stage3).feature, "eval_sab_raw")
+        branch = model.adversarial_branch
+        close(branch(branch.bottleneck(inside.stage3))[0], "eval_sab_raw")
     close(inside.fusion.feature, "eval_sfb_raw_lstm")
 
 
@@ -282,10 +282,10 @@ def another_order_of_gates(model, monkeypatch):
 def convolution_before_the_pooling(model, monkeypatch):
     branch = model.adversarial_branch
 
-    def forward(stage3, maps=None, kept=None):
-        x = F.conv2d(branch.bottleneck(stage3), branch.reduce.weight[..., None, None])
+    def forward(activation, maps=None, kept=None):
+        x = F.conv2d(activation, branch.reduce.weight[..., None, None])
         feature = F.adaptive_max_pool2d(x, 1).flatten(1)
-        return Pooled(feature, branch.neck(feature), x)
+        return feature, branch.neck(feature)
 
     branch.forward = forward
 

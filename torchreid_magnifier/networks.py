@@ -12,7 +12,7 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from .checkpoints import restore
 from .files import sha256
-from .models import ALL_MODELS, SAN, MagnifierNet
+from .models import NAMED_MODELS, SAN, MagnifierNet
 from .weights import WeightsError, entries, fetch
 
 # What torchreid normalises with unless it is told otherwise: ImageNet's.
@@ -121,11 +121,11 @@ def open_network(
             f"{', '.join(missing)}"
         )
     name = told.pop("model")
-    if name not in ALL_MODELS:
+    if name not in NAMED_MODELS:
         raise WeightsError(
-            f"{weights} is of the model {name!r}: expected one of {', '.join(ALL_MODELS)}"
+            f"{weights} is of the model {name!r}: expected one of {', '.join(NAMED_MODELS)}"
         )
-    network = ALL_MODELS[name](num_classes=1, loss="triplet", pretrained=False)
+    network = NAMED_MODELS[name](num_classes=1, loss="triplet", pretrained=False)
     restore(network, path)
     return Network(network.eval().to(device), name, Preprocessing(**told), weights, sha256(path))
 

@@ -24,7 +24,7 @@ from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .evaluation.engine import Evaluating
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
-from .models import ALL_MODELS
+from .models import NAMED_MODELS
 from .models.carrier import LossCarrier
 from .optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs
 
@@ -85,7 +85,7 @@ def _image_datasets() -> dict[str, type]:
 
 
 def _register_models() -> None:
-    _models().update(ALL_MODELS)
+    _models().update(NAMED_MODELS)
 
 
 def _register_losses() -> None:

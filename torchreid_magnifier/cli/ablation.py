@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from ..models import architecture, variant
 from . import saved, train
 from .ablation_grids import Cell, Grid
 from .config import CommandError
@@ -104,7 +105,7 @@ class Ablation:
     def run_of(self, cell: Cell, seed: int) -> Run:
         """The run that a cell is with a seed."""
         losses = tuple(cfg.loss.name if cell.sd else "triplet" for cfg in self.stages)
-        return Run(self.stages[0].model.name + cell.suffix, losses, seed)
+        return Run(variant(self.stages[0].model.name, cell.suffix), losses, seed)
 
     def minutes(self, run: Run) -> float | None:
         """How long a run took, all its stages; None if one of them was interrupted."""
@@ -194,7 +195,7 @@ def check_options(keys: Sequence[str]) -> None:
 def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
     models = list(dict.fromkeys(cfg.model.name for cfg in stages))
     for name, grid in grids.items():
-        if len(models) > 1 or models[0] not in grid.networks:
+        if len(models) > 1 or architecture(models[0]) not in grid.networks:
             raise CommandError(
                 f"for {name} the stages' files must all have the whole network as model.name "
                 f"({' or '.join(grid.networks)}), found {' and '.join(models)}: the grid adds the "

@@ -24,6 +24,7 @@ class InferenceGraph(nn.Module):
     def __init__(self, model: MagnifierNet | SAN, example: Tensor) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).requires_grad_(False)
+        self.model.precision = "float32"
         _keep_only_what_runs(self, example)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -58,14 +58,14 @@ def attach_loss(
 
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
+    def forward(ctx: Any, tensor: Tensor, weight: Tensor | float) -> Tensor:
+        ctx.weight = weight
         return tensor.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (weight,) = ctx.saved_tensors
-        return grad * weight.to(grad.dtype), None
+        weight = ctx.weight
+        return grad * (weight.to(grad.dtype) if isinstance(weight, Tensor) else weight), None
 
 
 def scale_gradient(tensor: Tensor, weight: Tensor | float) -> Tensor:
@@ -74,4 +74,4 @@ def scale_gradient(tensor: Tensor, weight: Tensor | float) -> Tensor:
     With ``weight = w * len(heads)`` on each head, the engine's mean over the heads becomes the sum
     with weights ``w`` that Eq. 4 of the paper asks for.
     """
-    return _ScaleGradient.apply(tensor, torch.as_tensor(weight, device=tensor.device))
+    return _ScaleGradient.apply(tensor, weight)

@@ -1,17 +1,26 @@
 """What every model here shares: losses of its own that reach the optimizer through any engine."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..losses.attach import attach_loss
 from ..losses.forward_pass import ForwardPass
 from ..losses.log import LossLog
 
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
 
 class LossCarrier(nn.Module):
     """A model that attaches its own losses to those that an engine computes of its outputs.
+
+    Args:
+        precision: ``bfloat16`` for mixed precision in training and evaluation: what convolves
+            runs under ``torch.autocast``; parameters, heads and losses are float32, so that engine
+            and optimizer need to know nothing of it. ``float32`` leaves the dtype alone.
 
     Attributes:
         loss_log: the model's own loss terms: ``loss_log.last`` of the last batch,
@@ -22,8 +31,11 @@ class LossCarrier(nn.Module):
             accumulated over k batches to ``1 / k``. Stock engines do neither.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, precision: str = "float32") -> None:
         super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"Unknown precision {precision!r}: expected one of {[*PRECISIONS]}.")
+        self.precision = precision
         self.injected_loss_scale: float | Callable[[], float] = 1.0
         self.loss_log = LossLog()
         self._replicas_pass: ForwardPass | None = None
@@ -34,6 +46,11 @@ class LossCarrier(nn.Module):
             means = "  ".join(f"{name} {value:.4f}" for name, value in summary.items())
             print(f"* {type(self).__name__} epoch means: {means}")
         return super().train(mode)
+
+    def mixed_precision(self, device_type: str) -> AbstractContextManager[None]:
+        """Around what convolves: autocast, if the model has another ``precision`` than float32."""
+        dtype = PRECISIONS[self.precision]
+        return nullcontext() if dtype is None else torch.autocast(device_type, dtype)
 
     def enter_forward_pass(self, num_images: int) -> ForwardPass:
         """Begins a training forward pass, or joins the one of the other replicas."""

@@ -52,11 +52,16 @@ def classifier(channels: int, num_classes: int, bias: bool = False) -> nn.Linear
     return layer
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """Half precision as float32: everything after the convolutions is computed there."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def global_max_pool(features: Tensor) -> Tensor:
-    """``(N, C, h, w)`` -> ``(N, C)``."""
-    return F.adaptive_max_pool2d(features, 1).flatten(1)
+    """``(N, C, h, w)`` -> ``(N, C)``, at least float32."""
+    return widened(F.adaptive_max_pool2d(features, 1).flatten(1))
 
 
 def global_average_pool(features: Tensor) -> Tensor:
-    """``(N, C, h, w)`` -> ``(N, C)``."""
-    return F.adaptive_avg_pool2d(features, 1).flatten(1)
+    """``(N, C, h, w)`` -> ``(N, C)``, at least float32, also while it sums."""
+    return features.mean((2, 3), dtype=torch.promote_types(features.dtype, torch.float32))

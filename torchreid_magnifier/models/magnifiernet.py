@@ -8,7 +8,7 @@ map rides with the image as a fourth channel, and the mask and SD losses join th
 at the graph (``losses.attach``).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from .carrier import LossCarrier
 from .entry_point import entry_points
 from .global_branch import GlobalBranch
 from .inspection import Inspection
-from .layers import classifier
+from .layers import classifier, widened
 from .mask_module import MaskModule
 from .regions import SCALINGS, region_maps, region_shares, shrink_labels
 from .semantic_adversarial import RegionSampler, SemanticAdversarialBranch
@@ -68,9 +68,10 @@ class MagnifierNet(LossCarrier):
         stem_relu: the ReLU of the trunk's stem.
         biases: biases of the classifiers, and shifts of the BNNecks that are not trained.
         mask_init_std: see ``MaskModule``.
+        precision: see ``LossCarrier``.
 
-    The last seven have the paper's values, or where it is silent common ones, as defaults;
-    ``magnifiernet_official`` has those of the released code.
+    Those from ``region_scaling`` to ``mask_init_std`` have the paper's values, or where it is
+    silent common ones, as defaults; ``magnifiernet_official`` has those of the released code.
 
     Attributes:
         embedding_size: D.
@@ -105,8 +106,9 @@ class MagnifierNet(LossCarrier):
         stem_relu: bool = True,
         biases: bool = False,
         mask_init_std: float | None = None,
+        precision: str = "float32",
     ) -> None:
-        super().__init__()
+        super().__init__(precision)
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
         if loss not in LOSSES:
@@ -178,65 +180,81 @@ class MagnifierNet(LossCarrier):
 
     def _inspect(self, rgb: Tensor, with_labels: bool) -> Inspection:
         """``with_labels``: predict them even if no branch needs them."""
-        *_, stage3, stage4 = self.trunk(rgb)
-        embeddings = {"global": self.global_branch(stage4)[1]}
-        activations = {"global": stage4}
+        seen = self._convolve(rgb, with_logits=with_labels or self.fusion_branch is not None)
+        embeddings = {"global": self.global_branch(seen.stage4)[1]}
+        activations = {"global": seen.stage4}
         labels = maps = regions = None
-        if self.mask_module is not None and (with_labels or self.fusion_branch is not None):
-            labels = self.mask_module(stage4).float().argmax(1)
-        if self.adversarial_branch is not None:
-            pooled = self.adversarial_branch(stage3)
-            embeddings["adversarial"] = pooled.embedding
-            activations["adversarial"] = pooled.activation
-        if self.fusion_branch is not None:
+        if seen.part_logits is not None:
+            labels = seen.part_logits.argmax(1)
+        if self.adversarial_branch is not None and seen.adversarial is not None:
+            embeddings["adversarial"] = self.adversarial_branch(seen.adversarial)[1]
+            activations["adversarial"] = seen.adversarial
+        if self.fusion_branch is not None and seen.fusion is not None:
             assert labels is not None  # the branch comes with a mask module
-            maps = self._region_maps(labels, stage3)
-            fused = self.fusion_branch(stage3, maps)
-            embeddings["fusion"], regions = fused.embedding, fused.regions
-            activations["fusion"] = fused.activation
+            maps = self._region_maps(labels, seen.fusion)
+            _, embeddings["fusion"], regions = self.fusion_branch(seen.fusion, maps)
+            activations["fusion"] = seen.fusion
         return Inspection(embeddings, activations, labels, maps, regions)
 
-    def _region_maps(self, labels: Tensor, stage3: Tensor) -> Tensor:
-        height, width = stage3.shape[2:]
-        return region_maps(labels, (height, width), stage3.dtype, self.region_scaling)
+    def _convolve(self, rgb: Tensor, with_logits: bool) -> "_FeatureMaps":
+        """What takes the time: all that convolves, in the precision that was asked for."""
+        adversarial = fusion = logits = None
+        with self.mixed_precision(rgb.device.type):
+            *_, stage3, stage4 = self.trunk(rgb)
+            if self.adversarial_branch is not None:
+                adversarial = self.adversarial_branch.bottleneck(stage3)
+            if self.fusion_branch is not None:
+                fusion = self.fusion_branch.bottleneck(stage3)
+            if self.mask_module is not None and with_logits:
+                logits = self.mask_module(stage4)
+        return _FeatureMaps(
+            stage4, adversarial, fusion, None if logits is None else widened(logits)
+        )
+
+    def _region_maps(self, labels: Tensor, features: Tensor) -> Tensor:
+        height, width = features.shape[2:]
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        return region_maps(labels, (height, width), dtype, self.region_scaling)
 
     # ------------------------------------------------------------------ training
 
     def _train_forward(self, rgb: Tensor, labels: Tensor | None) -> Any:
         forward_pass = self.enter_forward_pass(len(rgb))
-        *_, stage3, stage4 = self.trunk(rgb)
+        seen = self._convolve(rgb, with_logits=labels is not None)
         features, embeddings = {}, {}
         weights: dict[str, Tensor | float] = {}
         terms: dict[str, Tensor] = {}
         attached: list[Tensor] = []
 
-        features["global"], embeddings["global"] = self.global_branch(stage4)
-        if self.mask_module is not None and labels is not None:
-            logits = self.mask_module(stage4)
-            target = shrink_labels(labels, logits.shape[2:])
-            terms["loss_mask"] = self.mask_loss(logits, target)
-            terms["mask_miou"] = mean_iou(logits.detach().argmax(1), target)
+        features["global"], embeddings["global"] = self.global_branch(seen.stage4)
+        if seen.part_logits is not None and labels is not None:
+            height, width = seen.part_logits.shape[2:]
+            target = shrink_labels(labels, (height, width))
+            terms["loss_mask"] = self.mask_loss(seen.part_logits, target)
+            terms["mask_miou"] = mean_iou(seen.part_logits.detach().argmax(1), target)
             attached.append(self.mask_weight * terms["loss_mask"])
-            maps = self._region_maps(target, stage3)
+            maps = self._region_maps(target, seen.stage4)
             shares = region_shares(maps)
         if self.adversarial_branch is not None:
             kept = forward_pass.kept_regions(self.sampler.sample)
-            erased = self.adversarial_branch(stage3, maps, kept)
-            embeddings["adversarial"] = erased.embedding
+            erased, embeddings["adversarial"] = self.adversarial_branch(
+                seen.adversarial, maps, kept
+            )
             if self.adversarial_triplet:
-                features["adversarial"] = erased.feature
+                features["adversarial"] = erased
             if self.adversarial_share_weight:
-                weights["adversarial"] = torch.sigmoid(shares[kept].sum())
+                kept_share = torch.stack([shares[region] for region in kept]).sum()
+                weights["adversarial"] = torch.sigmoid(kept_share)
         if self.fusion_branch is not None:
-            fused = self.fusion_branch(stage3, maps)
-            features["fusion"], embeddings["fusion"] = fused.feature, fused.embedding
+            fused = self.fusion_branch(seen.fusion, maps)
+            features["fusion"], embeddings["fusion"], regions = fused
             for part, share, embedding in zip(
-                PARTS, torch.sigmoid(shares), self.fusion_branch.region_embeddings(fused.regions)
+                PARTS, torch.sigmoid(shares), self.fusion_branch.region_embeddings(regions)
             ):
                 embeddings[f"region_{part}"] = embedding
                 weights[f"region_{part}"] = self.region_weight * share
             if self.loss == "triplet_sd":
-                terms["loss_sd"] = self.sd_loss(fused.regions)
+                terms["loss_sd"] = self.sd_loss(regions)
                 attached.append(self.sd_weight * terms["loss_sd"])
 
         outputs = [
@@ -284,6 +302,21 @@ class MagnifierNet(LossCarrier):
                     "neighbours and never normalises them."
                 )
         return images[:, :3], labels.long()
+
+
+class _FeatureMaps(NamedTuple):
+    """What the branches pool, and what the mask module says; None without the branch.
+
+    Attributes:
+        stage4: of the trunk, for the global branch.
+        adversarial, fusion: of the bottlenecks of SAB and SFB.
+        part_logits: at least float32.
+    """
+
+    stage4: Tensor
+    adversarial: Tensor | None
+    fusion: Tensor | None
+    part_logits: Tensor | None
 
 
 def _shape_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> str:

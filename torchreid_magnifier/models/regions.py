@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..distributed.batch import mean_over_processes
 from ..parts import NUM_PARTS
+from .layers import widened
 
 
 def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -45,19 +46,26 @@ def region_max_pool(features: Tensor, maps: Tensor) -> Tensor:
 
     Equal to multiplying the features by each map and global max-pooling; a region that is absent
     gives zeros, with a zero gradient. Only the positions of the maxima are kept for the backward
-    pass, not K masked copies of the features.
+    pass, not K masked copies of the features. The result is at least float32.
     """
     features, maps = features.flatten(2), maps.flatten(2)
+    regions = maps.to(features.dtype).unbind(1)
+    if not torch.is_grad_enabled():  # the maxima alone are found faster than their positions
+        return torch.stack(
+            [widened((features * region.unsqueeze(1)).amax(2)) for region in regions], dim=1
+        )
     with torch.no_grad():
         where = torch.stack(
-            [(features * maps[:, k : k + 1]).argmax(2) for k in range(maps.shape[1])], dim=2
+            [(features * region.unsqueeze(1)).argmax(2) for region in regions], dim=2
         )  # (N, C, K)
-    return (features.gather(2, where) * maps.transpose(1, 2).gather(1, where)).transpose(1, 2)
+    maxima = widened(features.gather(2, where)) * maps.transpose(1, 2).gather(1, where)
+    return maxima.transpose(1, 2)
 
 
 def keep_regions(features: Tensor, maps: Tensor, kept: Sequence[int]) -> Tensor:
     """Zeroes the features outside the regions ``kept`` (the sum of Eq. 2): ``(N, C, h, w)``."""
-    return features * maps[:, list(kept)].sum(1, keepdim=True)
+    # An index by a list would be copied to the device at every step.
+    return features * torch.stack([maps[:, k] for k in kept], 1).sum(1, True).to(features.dtype)
 
 
 def region_shares(maps: Tensor) -> Tensor:

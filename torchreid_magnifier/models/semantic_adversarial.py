@@ -4,7 +4,6 @@ Called Semantic Regularization Branch (SRB) in the first version of the paper.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,19 +63,6 @@ class RegionSampler:
         return kept
 
 
-class Pooled(NamedTuple):
-    """What SAB makes of N images.
-
-    Attributes:
-        feature, embedding: before and after the BNNeck, each ``(N, C)``.
-        activation: the feature map that is pooled, ``(N, C, h, w)``.
-    """
-
-    feature: Tensor
-    embedding: Tensor
-    activation: Tensor
-
-
 class SemanticAdversarialBranch(nn.Module):
     """Own bottleneck on stage 3, erased regions, max-pooling, 1x1 convolution, BNNeck (Eq. 2).
 
@@ -95,17 +81,19 @@ class SemanticAdversarialBranch(nn.Module):
         self.neck = BNNeck(channels, shift)
 
     def forward(
-        self, stage3: Tensor, maps: Tensor | None = None, kept: Sequence[int] | None = None
-    ) -> Pooled:
+        self, activation: Tensor, maps: Tensor | None = None, kept: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Pools what is not erased.
 
         Args:
-            stage3: ``(N, C, h, w)``.
+            activation: what ``bottleneck`` makes of stage 3, ``(N, C, h, w)``.
             maps: region maps ``(N, K, h, w)``, in training.
             kept: the regions that are not erased; ``None`` keeps everything.
+
+        Returns:
+            The feature ``(N, C)`` before the BNNeck and the embedding after it.
         """
-        x = self.bottleneck(stage3)
         if maps is not None and kept is not None:
-            x = keep_regions(x, maps, kept)
-        feature = self.reduce(global_max_pool(x))
-        return Pooled(feature, self.neck(feature), x)
+            activation = keep_regions(activation, maps, kept)
+        feature = self.reduce(global_max_pool(activation))
+        return feature, self.neck(feature)

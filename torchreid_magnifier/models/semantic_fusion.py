@@ -74,13 +74,11 @@ class Fused(NamedTuple):
         feature, embedding: the fused feature before and after the BNNeck, each ``(N, C)``.
         regions: the pooled region features ``(N, K, C)``, which the SD loss and the region
             classifiers take.
-        activation: the feature map that the regions are pooled from, ``(N, C, h, w)``.
     """
 
     feature: Tensor
     embedding: Tensor
     regions: Tensor
-    activation: Tensor
 
 
 class SemanticFusionBranch(nn.Module):
@@ -102,12 +100,11 @@ class SemanticFusionBranch(nn.Module):
         self.neck = BNNeck(channels, shift)
         self.region_necks = nn.ModuleList(BNNeck(channels, shift) for _ in range(NUM_PARTS))
 
-    def forward(self, stage3: Tensor, maps: Tensor) -> Fused:
-        """Fuses the regions of ``maps (N, K, h, w)`` on ``stage3 (N, C, h, w)``."""
-        x = self.bottleneck(stage3)
-        regions = region_max_pool(x, maps)
+    def forward(self, activation: Tensor, maps: Tensor) -> Fused:
+        """Fuses the regions of ``maps (N, K, h, w)`` on what ``bottleneck`` makes of stage 3."""
+        regions = region_max_pool(activation, maps)
         feature = self.fusion(regions)
-        return Fused(feature, self.neck(feature), regions, x)
+        return Fused(feature, self.neck(feature), regions)
 
     def region_embeddings(self, regions: Tensor) -> list[Tensor]:
         """Region features ``(N, K, C)`` after their own BNNecks: K tensors ``(N, C)``."""

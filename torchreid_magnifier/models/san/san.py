@@ -20,7 +20,7 @@ from ...losses.forward_pass import ForwardPass
 from ..carrier import LossCarrier
 from ..entry_point import entry_points
 from ..inspection import Inspection
-from ..layers import global_average_pool
+from ..layers import global_average_pool, widened
 from ..trunk import ResNetTrunk
 from .decoder import Decoded, TextureDecoder
 
@@ -53,6 +53,7 @@ class SAN(LossCarrier):
             is the released code's, for some 37,000 steps.
         reconstruction_weight, constraint_weight: of the two attached losses. The released code's
             are 1, for optimizers of their own (see ``optim.SANAdam``).
+        precision: see ``LossCarrier``.
 
     Attributes:
         embedding_size: 512.
@@ -80,8 +81,9 @@ class SAN(LossCarrier):
         reconstruction_lr: float = 1e-5,
         reconstruction_weight: float = 1.0,
         constraint_weight: float = 1.0,
+        precision: str = "float32",
     ) -> None:
-        super().__init__()
+        super().__init__(precision)
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
         if loss not in LOSSES:
@@ -116,7 +118,7 @@ class SAN(LossCarrier):
             return self.trunk(rgb)[-1]
         if self.training:
             return self._train_forward(rgb, texture)
-        return self._embed(self.trunk(rgb)[-1])
+        return self._embed(self._encode(rgb)[-1])
 
     def inspect(self, images: Tensor) -> Inspection:
         """The embedding of ``(N, 3, H, W)`` and the feature map that is pooled for it.
@@ -136,12 +138,22 @@ class SAN(LossCarrier):
         stages = self._stages(images)
         if self.decoder is None:
             raise ValueError("This variant has no decoder and sees no textures.")
-        return self.decoder(stages)
+        return self._decode(self.decoder, stages)
 
     def _stages(self, images: Tensor) -> tuple[Tensor, ...]:
         if self.training:
             raise ValueError("inspect and decode are for evaluation: call model.eval() first.")
-        return self.trunk(self._split_input(images)[0])
+        return self._encode(self._split_input(images)[0])
+
+    def _encode(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        with self.mixed_precision(rgb.device.type):
+            return self.trunk(rgb)
+
+    def _decode(self, decoder: TextureDecoder, stages: tuple[Tensor, ...]) -> Decoded:
+        with self.mixed_precision(stages[0].device.type):
+            texture, maps = decoder(stages)
+        first, second, third, fourth = map(widened, maps)
+        return Decoded(widened(texture), (first, second, third, fourth))
 
     def _embed(self, stage4: Tensor) -> Tensor:
         return self.fc(global_average_pool(stage4))
@@ -162,7 +174,7 @@ class SAN(LossCarrier):
 
     def _train_forward(self, rgb: Tensor, texture: Tensor | None) -> Any:
         forward_pass = self.enter_forward_pass(len(rgb))
-        stages = self.trunk(rgb)
+        stages = self._encode(rgb)
         feature = self._embed(stages[3])
         outputs = [self.classifier(feature)]
         if self.loss == "triplet":
@@ -171,7 +183,7 @@ class SAN(LossCarrier):
             outputs = [scale_gradient(output, 0.0) for output in outputs]
         if self.decoder is not None and texture is not None:
             outputs = self._attach_reconstruction(
-                outputs, self.decoder(stages), texture, forward_pass
+                outputs, self._decode(self.decoder, stages), texture, forward_pass
             )
         return outputs[0] if self.loss == "softmax" else tuple(outputs)
 
