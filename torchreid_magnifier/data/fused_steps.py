@@ -1,7 +1,7 @@
-"""The steps of a transform, their end made faster: from a PIL image to normalised channels at once.
+"""The steps of a transform, two of them as one: from a PIL image to normalised channels.
 
-``ToTensor`` followed by ``Normalize`` copies every value seven times; here it is written once, where
-it stays, beside room for the channels that follow the image.
+``ToTensor`` and ``Normalize`` copy every value several times; here it is written once, where it
+stays, beside room for the channels that follow the image.
 """
 
 from collections.abc import Callable, Iterator

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -95,10 +96,32 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
         MaskError: the file cannot be read, is not single-channel or holds other values.
     """
     path = os.fspath(path)
+    if (labels := _decoded(path)) is not None:
+        return labels
     labels = read_array(path)
     if fault := _label_fault(labels):
         raise MaskError(f"{path}: expected the integer labels 0 to {NUM_PARTS - 1}, {fault}")
     return labels.astype(np.uint8, copy=False)
+
+
+def _decoded(path: str) -> np.ndarray | None:
+    """Labels in 8 bits of grey, by OpenCV, which takes half of Pillow's time for them.
+
+    Returns:
+        uint8 array of shape (H, W) with values 0 to 7; None of any other file, or a broken one.
+    """
+    if not path.endswith(".png"):
+        return None
+    try:
+        with open(path, "rb", buffering=0) as file:
+            content = np.frombuffer(file.read(), np.uint8)
+        labels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        return None
+    # A palette comes as its colours, fewer bits as other greys.
+    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8 or labels.max() >= NUM_PARTS:
+        return None
+    return labels
 
 
 class MaskFiles(CompanionFiles):
