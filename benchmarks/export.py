@@ -10,14 +10,13 @@ programs slow the clock's down, those that the processor spent on this process.
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import time
 from pathlib import Path
 
 import onnxruntime
 import torch
+from measuring.machine import describe as describe_machine
+from measuring.machine import spread
 
 from torchreid_magnifier.export import onnx_file, pt2_file
 from torchreid_magnifier.export.description import describe
@@ -83,7 +82,7 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="file to write, without .json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)  # onnxruntime is given as many
-    load = os.getloadavg()[0]
+    machine = describe_machine() | {"onnxruntime": onnxruntime.__version__}
     runs = runners(args.model, args.height, args.width)
     results = {}
     print(f"| batch | seconds | {' | '.join(runs)} |", "|---|---|" + "---|" * len(runs), sep="\n")
@@ -91,17 +90,8 @@ def main() -> None:
         images = torch.randn(size, 3, args.height, args.width)
         results[size] = measure(runs, images, args.turns, args.seconds)
         for clock, rates in results[size].items():
-            cells = [
-                f"{statistics.median(r):.1f} ({min(r):.1f} to {max(r):.1f})" for r in rates.values()
-            ]
+            cells = [spread(r) for r in rates.values()]
             print(f"| {size} | {clock} | {' | '.join(cells)} |", flush=True)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": [load, os.getloadavg()[0]],
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }
     report = {"settings": vars(args), "machine": machine, "images_per_second": results}
     Path(f"{args.out}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -31,6 +31,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from measuring.machine import GIB, describe
 
 from torchreid_magnifier.retrieval import (
     Embeddings,
@@ -52,7 +53,6 @@ QUERIES = 100
 BLOCK = 5000  # rows that are made at once
 PROJECTION = np.random.default_rng(0).standard_normal((LATENT, SIZE), np.float32)
 METADATA = Metadata("made", "made", "0" * 64, 384, 192, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-GIB = 2**30
 # Bytes in memory for each row, at least; exact search reads its gallery from the file.
 ROW = {"exact": 0, "flat": 4 * SIZE, "ivf": 4 * SIZE + 8, "hnsw": 4 * SIZE + 4 * 2 * 32}
 LIMIT = 8 * GIB
@@ -94,7 +94,13 @@ def main() -> None:
                     results.append(json.loads(done.stdout))
                     print(results[-1], file=sys.stderr)
     filled = largest_flat(args) if args.fit else None
-    numbers = {"threads": args.threads, "results": results, "not run": left_out, "fit": filled}
+    numbers = {
+        "machine": describe(),
+        "threads": args.threads,
+        "results": results,
+        "not run": left_out,
+        "fit": filled,
+    }
     args.out.write_text(json.dumps(numbers, indent=1))
     print(table(results))
     print(*(f"Not run: {line}." for line in left_out), sep="\n")

@@ -35,6 +35,7 @@ def measured(speed, tmp_path_factory):
     """Folder and status of one run, whose processes are all this one."""
     worker = importlib.import_module("measuring.worker")
     growth = importlib.import_module("measuring.growth")
+    measurement = importlib.import_module("measuring.measurement")
 
     class Here(worker.Process):
         def __init__(self, contestant, device, threads):
@@ -53,8 +54,8 @@ def measured(speed, tmp_path_factory):
     words = f"--ours {NETWORKS[0]} {NETWORKS[1]} --stock {NETWORKS[2]} --sizes 64x32 --growth "
     words += "--eval-batches 1 2 --train-batch 8 --turns 2 --seconds 0 --threads 1 --out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speed, "Process", Here)
-        patch.setattr(speed, "MATRIX_SIZES", {"cpu": (32, 64)})
+        patch.setattr(measurement, "Process", Here)
+        patch.setattr(measurement, "MATRIX_SIZES", {"cpu": (32, 64)})
         patch.setattr(growth, "SIZES", ((64, 32),))
         patch.setattr(growth, "BATCHES", (1, 4))
         assert speed.main([*words.split(), str(folder / "run")]) == 0
@@ -77,9 +78,7 @@ def test_every_network_is_measured_in_every_turn(report):
         assert min(result["clock"]) > 0
     assert found == trained
     for memory in report["memory"]:
-        steps = [memory[key] for key in ("imports", "build", "eval", "train") if key in memory]
-        assert steps == sorted(steps)
-        assert steps[0] > 2**26  # torch alone
+        assert min(memory[key] for key in ("imports", "build", "eval")) > 2**26  # torch alone
     points = {(p["task"], p["batch"]) for p in report["growth"]["points"]}
     assert points == {("eval", 1), ("eval", 4), ("train", 4)}
 

@@ -15,7 +15,7 @@ from torchreid import optim as torchreid_optim
 
 from torchreid_magnifier.cli.config import default_config, merge_file, optimizer_arguments
 from torchreid_magnifier.cli.engines import TripletEngine
-from torchreid_magnifier.models import MODELS, MagnifierNet
+from torchreid_magnifier.models import MODELS, MagnifierNet, architecture
 from torchreid_magnifier.optim import use_fused
 
 from .machine import ROOT
@@ -46,7 +46,7 @@ class Contestant:
         """How tables call it."""
         if self.source == RELEASED:
             return "released code"
-        if self.source == STOCK and self.name in MODELS:
+        if self.source == STOCK and is_ours(self.name):
             return f"{self.name}, torchreid's engine"
         return f"{self.name}, optimized" if self.optimized else self.name
 
@@ -80,6 +80,11 @@ class Runner(NamedTuple):
     step: Callable[[Any], object] | None
 
 
+def is_ours(name: str) -> bool:
+    """Whether a name of torchreid's is a MagnifierNet."""
+    return architecture(name) in MODELS
+
+
 def contestants(released: str | None, ours: list[str], stock: list[str]) -> list[Contestant]:
     """All that are measured; the first is what the others are compared with."""
     found = [Contestant(RELEASED, released)] if released else []
@@ -111,7 +116,7 @@ def build(contestant: Contestant, device: str) -> Runner:
     def embed(images: Tensor) -> Tensor:
         return model(images.to(device))
 
-    prepare = _labelled_batch if contestant.name in MODELS else _plain_batch
+    prepare = _labelled_batch if is_ours(contestant.name) else _plain_batch
     if contestant.optimized:
         model = model.eval().optimize_for_inference()
         return Runner(model, embed, prepare, None)
