@@ -28,9 +28,7 @@ from measuring.worker import WorkerError
 from torchreid_magnifier.files import write_atomically
 from torchreid_magnifier.registry import model_names
 
-OURS = [
-    name + dtype for dtype in ("", "_bf16") for name in ("magnifiernet", "magnifiernet_official")
-]
+OURS = ["magnifiernet", "magnifiernet_official", "magnifiernet_bf16"]
 STOCK = ["resnet50", "pcb_p6", "osnet_x1_0"]
 QUICK: dict[str, Any] = {
     "sizes": [(128, 64)],
@@ -77,16 +75,22 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--stock", nargs="*", default=STOCK, choices=model_names(), metavar="NAME", help=stock)
     sizes = [(128, 64), (384, 192)]
     add("--sizes", nargs="+", type=_size, default=sizes, metavar="HxW", help="128x64 384x192")
-    add("--eval-batches", nargs="+", type=int, default=[1, 8, 64], metavar="N")
+    add("--eval-batches", nargs="+", type=_count, default=[1, 8, 64], metavar="N")
     train_batch = "of a training step; by default 64 on a GPU, else 32, and 8 above 128x64"
     add("--train-batch", type=_batch, metavar="N", help=train_batch)
-    add("--turns", type=int, default=5, metavar="N")
+    add("--turns", type=_count, default=5, metavar="N")
     add("--seconds", type=float, default=1.0, help="of a turn, about: one call at least")
     add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=int, default=os.cpu_count(), metavar="N")
+    add("--threads", type=_count, default=os.cpu_count(), metavar="N")
     add("--growth", action="store_true", help="time over batch and image size, of the first NAME")
     add("--loader-root", type=_folder, metavar="ROOT", help="data: the train loader is measured")
-    add("--workers", type=int, default=os.cpu_count(), help="processes of the loader")
+    add(
+        "--workers",
+        type=_count,
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes of the loader",
+    )
     add("--quick", action="store_true", help="a trial: 128x64, small batches, three short turns")
     add("--out", type=_out, required=True, metavar="NAME", help="files to write, without ending")
     if parser.parse_args(argv).quick:
@@ -119,6 +123,12 @@ def _size(text: str) -> tuple[int, int]:
             f"expected HEIGHTxWIDTH, both multiples of 32, found {text}"
         )
     return height, width
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text}")
+    return int(text)
 
 
 def _batch(text: str) -> int:

@@ -142,6 +142,7 @@ def test_arithmetic():
     [
         ("--released {here}", "with its file engine/mt_trainer.py, which {here} has not"),
         ("--train-batch 6", "a multiple of 4 from 8"),
+        ("--turns 0", "a whole number from 1, found 0"),
         ("--sizes 100x50", "multiples of 32, found 100x50"),
         ("--ours nothing", "invalid choice: 'nothing'"),
         ("--out {here}/none/run", "cannot write into {here}/none"),

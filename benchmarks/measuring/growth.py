@@ -1,6 +1,7 @@
 """How the time of one network grows with the batch and with the image."""
 
 import io
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,23 @@ def measure(process: Process, peak: dict[str, Any], seconds: float, say: Any) ->
 
 def draw(growth: dict[str, Any]) -> bytes:
     """Seconds of a batch over its size, on logarithmic axes: one PNG for both tasks."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(
+        1, 2, figsize=(9, 4), sharex=True, sharey=True, layout="constrained"
+    )
     for axes, (task, title) in zip(panels, {EVAL: "evaluation", TRAIN: "training step"}.items()):
-        for height, width in SIZES:
+        for number, (height, width) in enumerate(SIZES):
             points = [
-                (p["batch"], sorted(p["clock"])[len(p["clock"]) // 2])
+                (p["batch"], statistics.median(p["clock"]))
                 for p in growth["points"]
                 if (p["task"], p["height"], p["width"]) == (task, height, width)
             ]
             if points:
-                axes.plot(*zip(*points), "o-", label=f"{height}x{width}")
+                colour = f"C{number}"
+                axes.plot(*zip(*points), "o-", color=colour, label=f"{height}x{width}")
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.set_xticks(BATCHES, [str(batch) for batch in BATCHES])
         axes.set_xlabel("images in a batch")
         axes.set_title(f"{growth['contestant']}, {title}")

@@ -49,6 +49,7 @@ def measure(args: argparse.Namespace) -> Report:
         }
         for label, process in running.items():  # all import at once, and build one by one
             _build(process, label)
+        _say("matrix products, and counting operations")
         report["matrix"] = {kind: {} for kind in sorted({*kinds.values(), "float32"})}
         _matrix(bare, report["matrix"], args)
         report["flops"] = [
@@ -85,6 +86,7 @@ def measure(args: argparse.Namespace) -> Report:
 
 
 def _build(process: Process, label: str) -> None:
+    _say(f"building {label}")
     try:
         process.call("build")
     except WorkerError as error:
