@@ -151,6 +151,17 @@ def test_reads_the_indices_of_a_palette_png(tmp_path):
     assert np.array_equal(read_mask(tmp_path / "m.png"), labels_0_to_7())
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_reads_png_of_fewer_bits(tmp_path, bits):
+    path = str(tmp_path / "mask.png")
+    labels = labels_0_to_7() % 2**bits
+    picture = Image.fromarray(labels.astype(bool) if bits == 1 else labels)
+    if bits > 1:
+        picture.putpalette([40 * value % 256 for value in range(768)])
+    picture.save(path, bits=bits)
+    assert np.array_equal(read_mask(path), labels)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_a_png_of_several_channels_is_no_mask(tmp_path, mode):
     path = str(tmp_path / "m.png")

@@ -74,7 +74,58 @@ def test_the_image_is_bit_identical_to_torchreids_own(options, capsys):
         assert set(one[3].unique().tolist()) <= set(range(8))
 
 
+NORMALIZE = T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [T.ToTensor(), NORMALIZE, torchreid_transforms.ColorAugmentation(1.0)],  # another tensor
+        [T.ToTensor(), NORMALIZE, T.RandomHorizontalFlip(1.0)],
+        [T.ToTensor(), NORMALIZE, T.Resize((12, 8), antialias=True)],
+        [T.ToTensor(), NORMALIZE, T.CenterCrop((12, 8))],  # a part of the tensor
+        [T.ToTensor(), T.Normalize([0.5], [0.25])],
+        [T.PILToTensor(), T.ConvertImageDtype(torch.float64), NORMALIZE],
+    ],
+    ids=str,
+)
+def test_it_is_so_whatever_goes_on_after_the_normalisation(steps):
+    image = noise_image(np.random.default_rng(0))
+    labels = blocks(np.random.default_rng(0), 5, 5)[:, :20]
+    seed(1)
+    expected = T.Compose(steps)(image)
+    seed(1)
+    found = JointTransform(T.Compose(steps))(image, labels)
+    assert found.dtype == expected.dtype
+    assert torch.equal(found[:3], expected)
+
+
+def test_it_is_so_in_float64(monkeypatch):
+    monkeypatch.setattr(torch, "get_default_dtype", lambda: torch.float64)
+    image, labels = noise_image(np.random.default_rng(0)), np.zeros((40, 20), np.uint8)
+    expected = T.Compose([T.ToTensor(), NORMALIZE])(image)
+    found = JointTransform(T.Compose([T.ToTensor(), NORMALIZE]))(image, labels)
+    assert found.dtype == expected.dtype == torch.float64
+    assert torch.equal(found[:3], expected)
+
+
+def test_a_deviation_of_zero_is_the_error_of_torchvision():
+    joint = JointTransform(T.Compose([T.ToTensor(), T.Normalize([0.5] * 3, [0.5, 0, 0.5])]))
+    with pytest.raises(ValueError, match="division by zero"):
+        joint(Image.new("RGB", (8, 16)), np.zeros((16, 8), np.uint8))
+
+
 # Labels follow
+
+
+@pytest.mark.parametrize("size", [(128, 64), (160, 61), (33, 20)])
+@pytest.mark.parametrize("new", [(384, 192), (256, 128), (144, 72), (50, 31)])
+def test_resized_labels_are_pillows_nearest_neighbours(size, new):
+    labels = np.random.default_rng(0).integers(0, 8, size, dtype=np.uint8)
+    joint = JointTransform(T.Compose([T.Resize(new), T.ToTensor()]))
+    expected = Image.fromarray(labels).resize(new[::-1], Image.NEAREST)
+    found = joint(Image.new("RGB", size[::-1]), labels)[3]
+    assert np.array_equal(found.numpy(), np.asarray(expected))
 
 
 GEOMETRIC = [

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torchvision import transforms as T
 
+from .fused_steps import fused_steps, with_room
 from .transforms import keeping_random_states
 
 
@@ -31,7 +33,7 @@ class TextureTransform:
     """
 
     def __init__(self, transform: Callable[[Any], Any], image_size: tuple[int, int]):
-        self._transform = transform
+        self._transform = T.Compose(fused_steps(transform, 6))
         with keeping_random_states():
             # Some transforms remember images: a copy does.
             probe = copy.deepcopy(transform)(Image.new("RGB", image_size))
@@ -67,4 +69,6 @@ class TextureTransform:
         channels = torch.from_numpy(texture).permute(2, 0, 1).to(transformed.dtype) / 127.5 - 1
         if channels.shape[1:] != (height, 2 * width):
             channels = F.interpolate(channels[None], (height, 2 * width), mode="area")[0]
-        return torch.cat([transformed, *channels.split(width, dim=2)])
+        result = with_room(transformed, 6)
+        result[3:6], result[6:] = channels.split(width, dim=2)
+        return result
