@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from ..losses.attach import attach_loss
 from ..losses.forward_pass import ForwardPass
 from ..losses.log import LossLog
+from .inference import optimized
+
+Model = TypeVar("Model", bound="LossCarrier")
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -51,6 +54,18 @@ class LossCarrier(nn.Module):
         """Around what convolves: autocast, if the model has another ``precision`` than float32."""
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(device_type, dtype)
+
+    def optimize_for_inference(self: Model) -> Model:
+        """A copy that gives the same embeddings (to 1e-4 of the largest) faster; it never trains.
+
+        Batch norm is folded into the convolutions, sums and ReLUs are done along with them, and
+        with the ``precision`` bfloat16 the weights have it. ``forward`` and ``inspect`` are as
+        before. Call it once the weights are loaded and the model is on its device.
+
+        Raises:
+            ValueError: in training mode.
+        """
+        return optimized(self, PRECISIONS[self.precision] or next(self.parameters()).dtype)
 
     def enter_forward_pass(self, num_images: int) -> ForwardPass:
         """Begins a training forward pass, or joins the one of the other replicas."""

@@ -156,6 +156,7 @@ def _batches(
     is in the same batch in any run.
     """
     metadata = Metadata.of(network)
+    network = replace(network, model=network.model.optimize_for_inference())
     load = partial(_load, network.preprocessing)
     wanted = ([picture.kept()] for picture in islice(pictures(paths, every), skip, None))
     with Workers(lambda: load, workers, processes=False, ahead=batch_size + workers) as pool:
