@@ -1,6 +1,7 @@
 """``torchreid-magnifier train``: stock training, stages, going on after a kill, clear errors."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,9 +14,11 @@ import pytest
 import torch
 import torchreid
 import yaml
+from torch.utils.data import DataLoader
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.saved import newest
+from torchreid_magnifier.data.loaders import keeping_workers
 from torchreid_magnifier.losses import BatchHardTripletLoss
 from torchreid_magnifier.optim import use_fused
 
@@ -101,6 +104,24 @@ def test_trains_as_torchreids_own_classes_do(config, noise_root, tmp_path, capsy
     (log,) = (tmp_path / "log-run").glob("train.log-*")
     assert log.read_text() == printed
     assert "Show configuration" in printed and "Rank-1" in printed
+
+
+class Where(torch.utils.data.Dataset):
+    """Numbers, and the process that reads them."""
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return index, os.getpid()
+
+
+def test_workers_live_on_from_epoch_to_epoch():
+    loader = keeping_workers(DataLoader(Where(), batch_size=4, num_workers=1, drop_last=True))
+    epochs = [[(numbers.tolist(), *set(pids.tolist())) for numbers, pids in loader] for _ in "12"]
+    (worker,) = {pid for epoch in epochs for _, pid in epoch}
+    assert worker != os.getpid()
+    assert epochs == [[([0, 1, 2, 3], worker), ([4, 5, 6, 7], worker)]] * 2
 
 
 def test_evaluates_given_weights(config, tmp_path, capsys):

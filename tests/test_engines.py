@@ -7,7 +7,6 @@ import pytest
 import torch
 import torchreid
 from torch import nn
-from torch.utils.data import DataLoader
 
 from torchreid_magnifier import SAN
 from torchreid_magnifier.cli.config import CommandError
@@ -15,9 +14,7 @@ from torchreid_magnifier.cli.engines import SoftmaxEngine, TripletEngine
 from torchreid_magnifier.optim import fused as fused_steps
 from torchreid_magnifier.optim import use_fused
 
-IMAGES = [{"img": torch.full((6,), float(i)), "pid": i % 4} for i in range(9)]
-LOADER = DataLoader(IMAGES, batch_size=4, num_workers=1, drop_last=True)
-DATA = SimpleNamespace(train_loader=LOADER, test_loader=None, num_train_pids=4)
+DATA = SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=4)
 PIDS = torch.arange(8) // 2
 ENGINES = [
     (torchreid.engine.ImageSoftmaxEngine, SoftmaxEngine, {}),
@@ -63,15 +60,6 @@ def test_a_step_is_torchreids(stock, ours, options):
 def test_a_batch_of_one_person_is_a_mistake_in_the_configuration():
     with pytest.raises(CommandError, match="at least two identities, found only identity 2"):
         one_step(TripletEngine, Heads(True), torch.full((8,), 2), on_epoch=lambda: None)
-
-
-def test_the_workers_of_the_loader_are_kept_for_the_next_epoch():
-    model = Heads(triplet=True)
-    engine = TripletEngine(DATA, model, None, use_gpu=False, on_epoch=lambda: None)
-    assert engine.train_loader.persistent_workers
-    for _ in range(2):
-        batches = [batch["img"][:, 0].tolist() for batch in engine.train_loader]
-        assert batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 # ------------------------------------------------------------------ fused steps

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from torchreid import engine as torchreid_engine
 from torchreid import metrics as torchreid_metrics
 
@@ -32,11 +31,8 @@ class _Engine(Evaluating):
             percent, and hands on the last dataset's rank-1 only.
     """
 
-    train_loader: DataLoader
-
     def __init__(self, *args: Any, on_epoch: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.train_loader = _keeping_workers(self.train_loader)
         self.scores: dict[str, Score] = {}
         self._on_epoch = on_epoch
 
@@ -119,21 +115,6 @@ class TripletEngine(_Engine, torchreid_engine.ImageTripletEngine):
             loss += self.weight_x * shown["loss_x"]
             shown["acc"] = torchreid_metrics.accuracy(logits, pids)[0]
         return loss, shown
-
-
-def _keeping_workers(loader: DataLoader) -> DataLoader:
-    """torchreid's loader of training images, whose workers are not started anew every epoch."""
-    if loader.num_workers == 0:
-        return loader
-    return DataLoader(
-        loader.dataset,
-        batch_size=loader.batch_size,
-        sampler=loader.sampler,
-        num_workers=loader.num_workers,
-        pin_memory=loader.pin_memory,
-        drop_last=loader.drop_last,
-        persistent_workers=True,
-    )
 
 
 def _cross_entropy(criterion: Any) -> nn.CrossEntropyLoss:

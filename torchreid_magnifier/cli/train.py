@@ -26,6 +26,7 @@ from yacs.config import CfgNode
 
 from ..checkpoints import CheckpointError, read_checkpoint
 from ..data.companions import CompanionError
+from ..data.loaders import keeping_workers
 from ..distributed.engine import distributed
 from ..distributed.launch import LaunchError, joined, told_once
 from ..distributed.processes import ALONE, FailedElsewhere, Processes
@@ -369,20 +370,22 @@ def _go_on_from(
 
 
 def read_data(cfg: CfgNode) -> Any:
-    """torchreid's data manager: every image is listed, and every mask is checked.
+    """torchreid's data manager, every mask checked; workers of training live through all epochs.
 
     Raises:
         CommandError: if files are missing or unreadable, or masks faulty.
     """
     missing = missing_folders(cfg)
     try:
-        return torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
+        datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
     except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
         hint = f" (there is no folder {', '.join(missing)})" if missing else ""
         for folder in missing:  # torchreid tries to download into it: leave no empty one
             with suppress(OSError):
                 os.rmdir(folder)
         raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
+    datamanager.train_loader = keeping_workers(datamanager.train_loader)
+    return datamanager
 
 
 def _build_model(cfg: CfgNode, num_classes: int, processes: Processes) -> nn.Module:
