@@ -66,9 +66,9 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
         x = branch.bottleneck(stage3)
         regions = [F.adaptive_max_pool2d(x * m, 1).flatten(1) for m in maps]
         if hasattr(branch.fusion, "gru"):
-            feature = branch.fusion.gru(torch.stack(regions, 1))[1][0]
+            feature = by_torch(torch.nn.GRU, branch.fusion.gru, regions)[1][0]
         elif hasattr(branch.fusion, "lstm"):
-            feature = branch.fusion.lstm(torch.stack(regions, 1))[1][0][0]
+            feature = by_torch(torch.nn.LSTM, branch.fusion.lstm, regions)[1][0][0]
         elif not list(branch.fusion.parameters()):
             feature = sum(regions) / NUM_PARTS
         else:
@@ -89,6 +89,13 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
                         cosines.append(a @ b / norms.clamp_min(1e-6))
             total = total + 2e-3 * sum(cosines) / len(cosines)
     return total
+
+
+def by_torch(layer_class, parameters_of, regions):
+    """torch's own recurrent layer with the parameters of ours."""
+    layer = layer_class(*[regions[0].shape[1]] * 2, batch_first=True).to(regions[0])
+    parameters = dict(parameters_of.named_parameters())
+    return torch.func.functional_call(layer, parameters, torch.stack(regions, 1))
 
 
 def gradients(model):

@@ -9,6 +9,7 @@ from torchreid_magnifier.models.regions import (
     region_maps,
     region_max_pool,
     region_shares,
+    selection,
     shrink_labels,
 )
 from torchreid_magnifier.models.semantic_adversarial import RegionSampler
@@ -79,8 +80,8 @@ def test_kept_regions_add_up_and_erase_the_rest():
     maps = region_maps(labels, (4, 2), torch.float32)
     kept = [0, 2, 5]
     expected = sum(features * maps[:, k : k + 1] for k in kept)
-    assert torch.allclose(keep_regions(features, maps, kept), expected)
-    everything = keep_regions(features, maps, range(NUM_PARTS))
+    assert torch.allclose(keep_regions(features, maps, selection(kept, maps)), expected)
+    everything = keep_regions(features, maps, selection(range(NUM_PARTS), maps))
     assert torch.allclose(everything, features, atol=1e-6)
 
 

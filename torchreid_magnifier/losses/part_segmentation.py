@@ -39,7 +39,8 @@ class PartSegmentationLoss(nn.Module):
             )
         num_parts = logits.shape[1]
         labels = labels.long()
-        if labels.device.type == "cpu" and labels.numel():
+        on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
+        if on_cpu and labels.numel():
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= num_parts:
                 raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -42,6 +43,7 @@ class LossCarrier(nn.Module):
         self.injected_loss_scale: float | Callable[[], float] = 1.0
         self.loss_log = LossLog()
         self._replicas_pass: ForwardPass | None = None
+        self._compile: Callable[..., Any] | None = None
 
     def train(self, mode: bool = True) -> "LossCarrier":
         """As ``nn.Module.train``; the engine calls it at the end of an epoch: prints the log."""
@@ -54,6 +56,21 @@ class LossCarrier(nn.Module):
         """Around what convolves: autocast, if the model has another ``precision`` than float32."""
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(device_type, dtype)
+
+    def compile(self, **options: Any) -> None:
+        """Has torch.compile translate what the model computes: one graph each, without breaks.
+
+        What is Python alone, such as the log, stays outside: ``torch.compile`` of the whole model
+        has one graph in evaluation and breaks in training.
+
+        Args:
+            options: of ``torch.compile``.
+        """
+        self._compile = cache(partial(torch.compile, fullgraph=True, **options))
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` of the model and tensors, translated if ``compile`` was called."""
+        return function if self._compile is None else self._compile(function)
 
     def optimize_for_inference(self: Model) -> Model:
         """A copy that gives the same embeddings (to 1e-4 of the largest) faster; it never trains.
@@ -106,4 +123,4 @@ class LossCarrier(nn.Module):
         return super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_replicas_pass": None}
+        return {**self.__dict__, "_replicas_pass": None, "_compile": None}

@@ -24,7 +24,7 @@ from .global_branch import GlobalBranch
 from .inspection import Inspection
 from .layers import classifier, widened
 from .mask_module import MaskModule
-from .regions import SCALINGS, region_maps, region_shares, shrink_labels
+from .regions import SCALINGS, region_maps, region_shares, selection, shrink_labels
 from .semantic_adversarial import RegionSampler, SemanticAdversarialBranch
 from .semantic_fusion import SemanticFusionBranch
 from .trunk import ResNetTrunk
@@ -166,7 +166,7 @@ class MagnifierNet(LossCarrier):
             return self.trunk(rgb)[-1]
         if self.training:
             return self._train_forward(rgb, labels)
-        return self._inspect(rgb, with_labels=False).embedding
+        return self.compiled(MagnifierNet._inspect)(self, rgb, with_labels=False).embedding
 
     def inspect(self, images: Tensor) -> Inspection:
         """Everything that ``(N, 3, H, W)`` gives rise to on the way to the embedding.
@@ -220,9 +220,33 @@ class MagnifierNet(LossCarrier):
 
     def _train_forward(self, rgb: Tensor, labels: Tensor | None) -> Any:
         forward_pass = self.enter_forward_pass(len(rgb))
+        kept = None
+        if self.adversarial_branch is not None:
+            kept = selection(forward_pass.kept_regions(self.sampler.sample), rgb)
+        found = self.compiled(MagnifierNet._learn)(self, rgb, labels, kept)
+        outputs = [
+            scale_gradient(logits, found.weights.get(head, 1.0) * len(found.logits))
+            for head, logits in found.logits.items()
+        ]
+        heads = [
+            scale_gradient(feature, len(found.features)) for feature in found.features.values()
+        ]
+        if found.attached:
+            num_images = len(rgb)
+            carriers = self.attach(
+                torch.stack(found.attached).sum(),
+                outputs if self.loss == "softmax" else outputs + heads,
+                share=lambda: forward_pass.share(num_images),
+            )
+            outputs, heads = carriers[: len(outputs)], carriers[len(outputs) :]
+            forward_pass.record(num_images, found.terms)
+        return outputs if self.loss == "softmax" else (outputs, heads)
+
+    def _learn(self, rgb: Tensor, labels: Tensor | None, kept: Tensor | None) -> "_Learned":
+        """What a training step computes of the images and labels, and of SAB's ``selection``."""
         seen = self._convolve(rgb, with_logits=labels is not None)
         features, embeddings = {}, {}
-        weights: dict[str, Tensor | float] = {}
+        weights: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}
         attached: list[Tensor] = []
 
@@ -236,15 +260,13 @@ class MagnifierNet(LossCarrier):
             maps = self._region_maps(target, seen.stage4)
             shares = region_shares(maps)
         if self.adversarial_branch is not None:
-            kept = forward_pass.kept_regions(self.sampler.sample)
             erased, embeddings["adversarial"] = self.adversarial_branch(
                 seen.adversarial, maps, kept
             )
             if self.adversarial_triplet:
                 features["adversarial"] = erased
             if self.adversarial_share_weight:
-                kept_share = torch.stack([shares[region] for region in kept]).sum()
-                weights["adversarial"] = torch.sigmoid(kept_share)
+                weights["adversarial"] = torch.sigmoid((shares * kept).sum())
         if self.fusion_branch is not None:
             fused = self.fusion_branch(seen.fusion, maps)
             features["fusion"], embeddings["fusion"], regions = fused
@@ -256,24 +278,8 @@ class MagnifierNet(LossCarrier):
             if self.loss == "triplet_sd":
                 terms["loss_sd"] = self.sd_loss(regions)
                 attached.append(self.sd_weight * terms["loss_sd"])
-
-        outputs = [
-            scale_gradient(
-                self.classifier[head](embedding), weights.get(head, 1.0) * len(embeddings)
-            )
-            for head, embedding in embeddings.items()
-        ]
-        heads = [scale_gradient(feature, len(features)) for feature in features.values()]
-        if attached:
-            num_images = len(rgb)
-            carriers = self.attach(
-                torch.stack(attached).sum(),
-                outputs if self.loss == "softmax" else outputs + heads,
-                share=lambda: forward_pass.share(num_images),
-            )
-            outputs, heads = carriers[: len(outputs)], carriers[len(outputs) :]
-            forward_pass.record(num_images, terms)
-        return outputs if self.loss == "softmax" else (outputs, heads)
+        logits = {head: self.classifier[head](value) for head, value in embeddings.items()}
+        return _Learned(logits, features, weights, terms, attached)
 
     def _split_input(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """RGB ``(N, 3, H, W)`` and, where training needs them, labels ``(N, H, W)``, checked."""
@@ -317,6 +323,23 @@ class _FeatureMaps(NamedTuple):
     adversarial: Tensor | None
     fusion: Tensor | None
     part_logits: Tensor | None
+
+
+class _Learned(NamedTuple):
+    """A training step's results.
+
+    Attributes:
+        logits, features: of each head, in order; features before the BNNecks.
+        weights: of the heads' cross-entropies, where they are not 1.
+        terms: for the log.
+        attached: the model's own losses, weighted.
+    """
+
+    logits: dict[str, Tensor]
+    features: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    terms: dict[str, Tensor]
+    attached: list[Tensor]
 
 
 def _shape_error(shape: tuple[int, ...], needs_labels: bool, training: bool) -> str:

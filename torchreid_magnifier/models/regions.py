@@ -62,10 +62,23 @@ def region_max_pool(features: Tensor, maps: Tensor) -> Tensor:
     return maxima.transpose(1, 2)
 
 
-def keep_regions(features: Tensor, maps: Tensor, kept: Sequence[int]) -> Tensor:
-    """Zeroes the features outside the regions ``kept`` (the sum of Eq. 2): ``(N, C, h, w)``."""
-    # An index by a list would be copied to the device at every step.
-    return features * torch.stack([maps[:, k] for k in kept], 1).sum(1, True).to(features.dtype)
+def selection(kept: Sequence[int], maps: Tensor) -> Tensor:
+    """1 for each region that is kept, else 0, ``(K,)``: on the maps' device, without waiting."""
+    chosen = maps.new_zeros(NUM_PARTS)
+    for region in kept:
+        chosen[region] = 1.0
+    return chosen
+
+
+def keep_regions(features: Tensor, maps: Tensor, kept: Tensor) -> Tensor:
+    """Zeroes the features outside the regions that are kept (the sum of Eq. 2).
+
+    Args:
+        features: ``(N, C, h, w)``, as is what is returned.
+        maps: ``(N, K, h, w)``.
+        kept: ``selection`` of regions, ``(K,)``.
+    """
+    return features * (maps * kept.view(-1, 1, 1)).sum(1, keepdim=True).to(features.dtype)
 
 
 def region_shares(maps: Tensor) -> Tensor:

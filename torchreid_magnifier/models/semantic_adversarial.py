@@ -3,8 +3,6 @@
 Called Semantic Regularization Branch (SRB) in the first version of the paper.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -81,14 +79,15 @@ class SemanticAdversarialBranch(nn.Module):
         self.neck = BNNeck(channels, shift)
 
     def forward(
-        self, activation: Tensor, maps: Tensor | None = None, kept: Sequence[int] | None = None
+        self, activation: Tensor, maps: Tensor | None = None, kept: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Pools what is not erased.
 
         Args:
             activation: what ``bottleneck`` makes of stage 3, ``(N, C, h, w)``.
             maps: region maps ``(N, K, h, w)``, in training.
-            kept: the regions that are not erased; ``None`` keeps everything.
+            kept: ``selection`` of the regions that are not erased, ``(K,)``; ``None`` keeps
+                everything.
 
         Returns:
             The feature ``(N, C)`` before the BNNeck and the embedding after it.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..parts import NUM_PARTS
 from .layers import BNNeck, bottleneck
+from .recurrent import GRU, LSTM
 from .regions import region_max_pool
 
 
@@ -18,12 +19,11 @@ class GRUFusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gru = nn.GRU(channels, channels, batch_first=True)
+        self.gru = GRU(channels)
 
     def forward(self, regions: Tensor) -> Tensor:
         """``(N, K, C)`` -> ``(N, C)``."""
-        self.gru.flatten_parameters()  # replicas of nn.DataParallel get them scattered
-        return self.gru(regions)[0][:, -1]
+        return self.gru(regions)
 
 
 class LSTMFusion(nn.Module):
@@ -31,12 +31,11 @@ class LSTMFusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels, channels, batch_first=True)
+        self.lstm = LSTM(channels)
 
     def forward(self, regions: Tensor) -> Tensor:
         """``(N, K, C)`` -> ``(N, C)``."""
-        self.lstm.flatten_parameters()  # replicas of nn.DataParallel get them scattered
-        return self.lstm(regions)[0][:, -1]
+        return self.lstm(regions)
 
 
 class MeanFusion(nn.Module):
