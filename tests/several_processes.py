@@ -1,6 +1,6 @@
-"""What ``test_distributed.py`` runs in one process and in two: everything that must be equal.
+"""What ``test_distributed.py`` runs in one process and in two.
 
-``torchrun ... tests/several_processes.py <folder>`` leaves ``<number of processes>.pt`` there.
+``torchrun --nproc_per_node 2 tests/several_processes.py <folder>`` leaves ``found.pt`` there.
 """
 
 import sys
@@ -14,18 +14,19 @@ from torch.utils.data import DataLoader
 from torchreid_magnifier.cli.engines import SoftmaxEngine, TripletEngine
 from torchreid_magnifier.distributed.engine import distributed
 from torchreid_magnifier.distributed.launch import joined
+from torchreid_magnifier.distributed.loaders import share_of_training
 from torchreid_magnifier.distributed.processes import Processes
 from torchreid_magnifier.models import ALL_MODELS
 from torchreid_magnifier.parts import NUM_PARTS
 
-NUM_CLASSES, BATCH, STEPS, SEED = 4, 8, 2, 5
-CASES = {  # name of the case -> model, its loss, options of the engine, whether layers are frozen
-    "softmax": ("magnifiernet_r18", "softmax", {}, False),
-    "triplet": ("magnifiernet_r18", "triplet", {}, False),
-    "triplet_sd": ("magnifiernet_r18", "triplet_sd", {}, False),
-    "official": ("magnifiernet_r18_official", "triplet_sd", {}, False),
-    "unused classifiers": ("magnifiernet_r18_g", "triplet", {"weight_x": 0}, False),
-    "frozen first": ("magnifiernet_r18_g", "triplet", {}, True),
+NUM_CLASSES, BATCH, SEED = 4, 8, 5
+CASES = {  # name of the case -> model, its loss, options of the engine, number of steps
+    "softmax": ("magnifiernet_r18", "softmax", {}, 1),
+    "triplet": ("magnifiernet_r18", "triplet", {}, 1),
+    "triplet_sd": ("magnifiernet_r18", "triplet_sd", {}, 1),
+    "official": ("magnifiernet_r18_official", "triplet_sd", {}, 2),
+    "unused classifiers": ("magnifiernet_r18_g", "triplet", {"weight_x": 0}, 2),
+    "frozen first": ("magnifiernet_r18_g", "triplet", {}, 2),
 }
 
 
@@ -34,13 +35,13 @@ class People(torch.utils.data.Dataset):
 
     def __init__(self, dtype: torch.dtype = torch.float64) -> None:
         generator = torch.Generator().manual_seed(1)
-        images = torch.randn(BATCH * STEPS, 3, 32, 32, generator=generator, dtype=dtype)
-        labels = torch.randint(0, NUM_PARTS, (BATCH * STEPS, 1, 32, 32), generator=generator)
+        images = torch.randn(2 * BATCH, 3, 32, 32, generator=generator, dtype=dtype)
+        labels = torch.randint(0, NUM_PARTS, (2 * BATCH, 1, 32, 32), generator=generator)
         labels[:, :, :16] = 2  # sizes of parts differ
         labels[labels == 6] = 0
         labels[: BATCH // 2][labels[: BATCH // 2] == 7] = 1
         self.images = torch.cat([images, labels], 1)
-        self.pids = torch.arange(BATCH * STEPS) // 2 % NUM_CLASSES
+        self.pids = torch.arange(2 * BATCH) // 2 % NUM_CLASSES
 
     def __len__(self) -> int:
         return len(self.pids)
@@ -68,14 +69,15 @@ def engine_for(name: str, loss: str, processes: Processes, **options):
     )
 
 
-def steps(processes: Processes, name: str, loss: str, options: dict, frozen: bool) -> dict:
+def steps(processes: Processes, case: str) -> dict:
     """Gradients of the first step, weights and statistics after the last, numbers shown."""
+    name, loss, options, count = CASES[case]
     engine = engine_for(name, loss, processes, **options)
     model = engine.model.train()
     shown = []
-    if frozen:
+    if case == "frozen first":
         torchreid.utils.open_specified_layers(model, ["classifier"])
-    for number, batch in enumerate(engine.train_loader):
+    for number, batch in zip(range(count), engine.train_loader):
         if number:
             torchreid.utils.open_all_layers(model)
         shown.append(engine.forward_backward(batch))
@@ -105,41 +107,50 @@ def features(processes: Processes) -> list:
         ]
 
 
-def decisions(processes: Processes) -> dict:
-    """What processes tell each other."""
+def shares(processes: Processes) -> list[list[int]]:
+    """The images of each process in the first batch of a sampler that draws."""
+    torchreid.utils.set_random_seed(processes.rank)
+    people = People()
+    source = [("", int(pid), 0, 0) for pid in people.pids]
+    sampler = torchreid.data.sampler.RandomIdentitySampler(source, BATCH, num_instances=2)
+    loader = DataLoader(range(len(people)), BATCH, sampler=sampler, drop_last=True)
+    return processes.gather(next(iter(share_of_training(loader, processes))).tolist())
 
-    def fail_elsewhere():
-        if not processes.is_main:
+
+def failure(processes: Processes) -> list[str]:
+    """What each process raises when the last one fails."""
+
+    def fail_at_the_last():
+        if processes.rank == processes.count - 1:
             raise ValueError("only here")
-        return "well"
 
     try:
-        processes.together(fail_elsewhere, in_turn=True)
+        processes.together(fail_at_the_last, in_turn=True)
     except Exception as error:
-        failed = type(error).__name__
+        raised = type(error).__name__
+    return processes.gather(raised)
+
+
+def measure(processes: Processes) -> dict:
+    """All that one process and several must have alike."""
     return {
-        "failed": processes.gather(failed),
-        "from main": processes.gather(processes.from_main(lambda: processes.rank)),
+        "steps": {case: steps(processes, case) for case in CASES},
+        "features": features(processes),
     }
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(1)
     with joined(use_gpu=False) as processes:
-        found = {case: steps(processes, *what) for case, what in CASES.items()}
-        found["features"] = features(processes)
-        if processes.count > 1:
-            found["decisions"] = decisions(processes)
-            everyone = processes.gather(
-                {case: found[case]["weights"] for case in CASES} if processes.rank < 2 else None
-            )
-            found["same weights"] = all(
-                torch.equal(everyone[0][case][name], everyone[1][case][name])
-                for case in CASES
-                for name in everyone[0][case]
-            )
+        found = measure(processes)
+        weights = {case: step["weights"] for case, step in found["steps"].items()}
+        found |= {
+            "weights": processes.gather(weights),
+            "shares": shares(processes),
+            "raised": failure(processes),
+            "from main": processes.gather(processes.from_main(lambda: processes.rank)),
+        }
         if processes.is_main:
-            torch.save(found, folder / f"{processes.count}.pt")
+            torch.save(found, folder / "found.pt")
 
 
 if __name__ == "__main__":

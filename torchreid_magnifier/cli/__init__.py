@@ -52,12 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command != "train" and launched():
         with told_once():
-            print(
+            parser.exit(
+                USAGE_ERROR,
                 f"torchreid-magnifier {args.command}: error: a launcher started several processes, "
-                "and only train shares its work out: run this command without one",
-                file=sys.stderr,
+                "and only train shares its work out: run this command without one\n",
             )
-        return USAGE_ERROR
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
     except KeyboardInterrupt:

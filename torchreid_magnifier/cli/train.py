@@ -28,7 +28,7 @@ from ..checkpoints import CheckpointError, read_checkpoint
 from ..data.companions import CompanionError
 from ..data.loaders import keeping_workers
 from ..distributed.engine import distributed
-from ..distributed.launch import LaunchError, joined, told_once
+from ..distributed.launch import LaunchError, joined, leave_last, told_once
 from ..distributed.processes import ALONE, FailedElsewhere, Processes
 from ..evaluation import EvaluationError
 from ..optim import use_fused
@@ -67,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
             stages = processes.from_main(lambda: _plan_together(cfgs, processes))
             run(stages, processes=processes)
     except FailedElsewhere:
+        leave_last()
         return FAILED
     except (
         CommandError,

@@ -2,9 +2,11 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
+from importlib.util import find_spec
 
 from .processes import ALONE, Processes
 
@@ -12,14 +14,16 @@ from .processes import ALONE, Processes
 # found by the launcher, long before.
 _PATIENCE = timedelta(hours=2)
 
-# What `accelerate config` may ask for and this package does not do: variable, harmless values.
+_TELLING = 10  # seconds that a process has to tell what is wrong
+
+# What `accelerate config` may ask for and this package does not do: variable, harmless value.
 _UNSUPPORTED = (
-    ("ACCELERATE_MIXED_PRECISION", ("no",), "mixed precision"),
-    ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", ("1",), "gradient accumulation"),
-    ("ACCELERATE_DYNAMO_BACKEND", ("no",), "torch.compile"),
-    ("ACCELERATE_USE_DEEPSPEED", ("false",), "DeepSpeed"),
-    ("ACCELERATE_USE_FSDP", ("false",), "FSDP"),
-    ("ACCELERATE_USE_MEGATRON_LM", ("false",), "Megatron-LM"),
+    ("ACCELERATE_MIXED_PRECISION", "no", "mixed precision"),
+    ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1", "gradient accumulation"),
+    ("ACCELERATE_DYNAMO_BACKEND", "no", "torch.compile"),
+    ("ACCELERATE_USE_DEEPSPEED", "false", "DeepSpeed"),
+    ("ACCELERATE_USE_FSDP", "false", "FSDP"),
+    ("ACCELERATE_USE_MEGATRON_LM", "false", "Megatron-LM"),
 )
 
 
@@ -32,15 +36,24 @@ def launched() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def leave_last() -> None:
+    """Waits for the launcher, which ends all processes when one has ended: this one has nothing to
+    tell, and another may not have told yet."""
+    time.sleep(_TELLING)
+
+
 @contextmanager
 def told_once() -> Iterator[None]:
     """Within, only the first process of each machine prints: for what all of them find alike."""
-    with ExitStack() as stack:
-        if launched() and os.environ.get("LOCAL_RANK", "0") != "0":
-            nowhere = stack.enter_context(open(os.devnull, "w"))
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
+    if not launched() or os.environ.get("LOCAL_RANK", "0") == "0":
         yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        try:
+            yield
+        except BaseException:
+            leave_last()
+            raise
 
 
 @contextmanager
@@ -58,30 +71,31 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
     if not launched():
         yield ALONE
         return
+    with told_once():
+        _check_launch()
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not use_gpu, timeout=_PATIENCE)
+    if use_gpu and state.device.type != "cuda":
+        raise LaunchError(
+            "use_gpu is True, but the processes were launched on CPUs: give 'use_gpu False', or "
+            "launch them without --cpu"
+        )
+    with open(os.devnull, "w") as nowhere:
+        with redirect_stdout(sys.stdout if state.is_main_process else nowhere):
+            yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
+    state.destroy_process_group()  # after a failure it might wait for those that have ended
+
+
+def _check_launch() -> None:
     for variable, harmless, what in _UNSUPPORTED:
-        if (found := os.environ.get(variable, harmless[0])).lower() not in harmless:
+        if (found := os.environ.get(variable, harmless)).lower() != harmless:
             raise LaunchError(
                 f"the launcher was told to use {what} ({variable}={found}), which this command "
                 "does not: run 'accelerate config' again, or turn it off on its command line"
             )
-    try:
-        from accelerate import PartialState
-    except ImportError as error:
+    if not find_spec("accelerate"):
         raise LaunchError(
             "several processes need Hugging Face accelerate: "
             'pip install "torchreid-magnifier[distributed]"'
-        ) from error
-    state = PartialState(cpu=not use_gpu, timeout=_PATIENCE)
-    try:
-        if use_gpu and state.device.type != "cuda":
-            raise LaunchError(
-                "use_gpu is True, but the processes were launched on CPUs: give 'use_gpu False', "
-                "or launch them without --cpu"
-            )
-        with (
-            open(os.devnull, "w") as nowhere,
-            redirect_stdout(sys.stdout if state.is_main_process else nowhere),
-        ):
-            yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
-    finally:
-        state.destroy_process_group()
+        )

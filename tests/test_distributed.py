@@ -1,0 +1,191 @@
+"""Several processes take the steps of one, and what is launched wrongly says so."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import several_processes
+import torch
+import yaml
+
+from torchreid_magnifier.cli import main
+from torchreid_magnifier.cli.checks import check_together
+from torchreid_magnifier.cli.config import CommandError, default_config, merge_list
+from torchreid_magnifier.distributed import launch
+from torchreid_magnifier.distributed.processes import ALONE
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def launched(*arguments) -> subprocess.CompletedProcess:
+    """Run by two processes on the CPU; accelerate calls several processes "multi_gpu"."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    command += ["--dynamo_backend", "no", "--main_process_port", "0", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+# ------------------------------------------------------------------ equal to one process
+
+
+@pytest.fixture(scope="module")
+def one():
+    return several_processes.measure(ALONE)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    done = launched(several_processes.__file__, folder)
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "found.pt", weights_only=False)
+
+
+def assert_equal(found: dict, expected: dict):
+    """Largest difference of each tensor, relative to its largest value (float64: 1e-9)."""
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        if tensor is None or found[name] is None:
+            assert tensor is found[name], name
+        else:
+            largest = tensor.double().abs().max().clamp_min(1e-12)
+            error = (found[name].double() - tensor.double()).abs().max() / largest
+            assert error < 1e-9, f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("case", several_processes.CASES)
+def test_two_processes_take_the_steps_of_one(one, two, case):
+    expected, found = one["steps"][case], two["steps"][case]
+    assert_equal(found["gradients"], expected["gradients"])
+    assert_equal(found["weights"], expected["weights"])  # and statistics
+    for then, now in zip(expected["shown"], found["shown"], strict=True):
+        assert now == pytest.approx(then, rel=1e-5)
+    for then, now in zip(expected["log"], found["log"], strict=True):
+        assert now == pytest.approx(then, rel=1e-9)
+    main_process, other = (weights[case] for weights in two["weights"])
+    assert all(torch.equal(main_process[name], tensor) for name, tensor in other.items())
+
+
+def test_embeddings_are_those_of_one_process_to_the_last_bit(one, two):
+    for expected, found in zip(one["features"], two["features"], strict=True):
+        assert all(torch.equal(*map(torch.as_tensor, pair)) for pair in zip(expected, found))
+
+
+def test_each_process_has_whole_identities_of_one_batch(two):
+    pids = several_processes.People().pids
+    first, second = ([int(pids[index]) for index in share] for share in two["shares"])
+    for share in (first, second):
+        assert len(share) == 4 and share[::2] == share[1::2]
+    assert not set(first) & set(second)
+
+
+def test_processes_decide_together(two):
+    assert two["from main"] == [0, 0]
+    assert two["raised"] == ["FailedElsewhere", "ValueError"]
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_a_run_goes_on_with_any_number_of_processes(noise_root, tmp_path, capsys):
+    """One process, then two, then one; what two found is what one finds in their checkpoint."""
+    tree = {
+        "model": {"name": "magnifiernet_r18", "pretrained": False},
+        "data": {"sources": ["market1501_masks"], "root": str(noise_root), "height": 64},
+        "sampler": {"train_sampler": "RandomIdentitySampler"},
+        "train": {"batch_size": 16, "stepsize": [10]},
+        "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
+        "test": {"ranks": [1], "batch_size": 2},
+        "use_gpu": False,
+    }
+    tree["data"] |= {"width": 32, "workers": 0, "save_dir": str(tmp_path / "log")}
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    train = ["train", "--config-file", str(config)]
+
+    def files():
+        paths = [path for path in (tmp_path / "log").rglob("*") if path.is_file()]
+        return sorted(re.sub(r"(tfevents|train\.log).*", r"\1", path.name) for path in paths)
+
+    assert main([*train, "train.max_epoch", "1"]) == 0
+    of_one = files()
+    done = launched("-m", "torchreid_magnifier", *train, "train.max_epoch", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("goes on after epoch 1") == 1
+    of_two = ["model.pth.tar-2", "train.log", next(n for n in of_one if "tfevents" in n)]
+    assert files() == sorted(of_one + of_two)
+    (result,) = json.loads((tmp_path / "log" / "results.json").read_text()).values()
+    assert result["epoch"] == 2
+
+    capsys.readouterr()
+    weights = str(tmp_path / "log" / "model" / "model.pth.tar-2")
+    assert main([*train, "test.evaluate", "True", "model.load_weights", weights]) == 0
+    printed = capsys.readouterr().out
+    assert printed[printed.index("** Results") :] in done.stdout
+    assert main([*train, "train.max_epoch", "3"]) == 0
+    assert "goes on after epoch 2" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------ clear errors
+
+
+def configured(*options: str):
+    cfg = default_config()
+    merge_list(cfg, ["use_gpu", "False", "model.pretrained", "False", *options])
+    return cfg
+
+
+IDENTITIES = ("sampler.train_sampler", "RandomIdentitySampler", "train.batch_size")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((*IDENTITIES, "28"), "multiple of 8, found 28; the nearest possible: 24 or 32"),
+        ((*IDENTITIES, "4"), "multiple of 8, found 4; the nearest possible: 8"),
+        (("train.batch_size", "33"), "whole images: it must be a multiple of 2, found 33"),
+        (("model.name", "san_r18"), "take san_r18_reconstruction"),
+        (("model.name", "san_r18_encoder", "train.optim", "san_adam"), "such as amsgrad"),
+    ],
+)
+def test_what_two_processes_cannot_share(options, message):
+    with pytest.raises(CommandError, match=message):
+        check_together([configured(*options)], 2)
+    check_together([configured(*IDENTITIES, "28", "test.evaluate", "True")], 2)
+
+
+@pytest.fixture
+def as_one_of_two(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+
+
+def test_without_accelerate_the_extra_is_named(as_one_of_two, monkeypatch, capsys):
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    assert main(["train", "use_gpu", "False"]) == 2
+    assert 'pip install "torchreid-magnifier[distributed]"' in capsys.readouterr().err
+
+
+def test_what_accelerate_was_configured_for_is_not_passed_over(as_one_of_two, monkeypatch, capsys):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert main(["train", "use_gpu", "False"]) == 2
+    assert "mixed precision (ACCELERATE_MIXED_PRECISION=bf16)" in capsys.readouterr().err
+
+
+def test_other_commands_do_not_run_several_times(as_one_of_two, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["ablate", "table2"])
+    assert "only train shares its work out" in capsys.readouterr().err
+
+
+def test_a_single_process_does_without_accelerate(as_one_of_two, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with launch.joined(use_gpu=False) as processes:
+        assert processes is ALONE
