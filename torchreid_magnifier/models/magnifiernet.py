@@ -259,7 +259,7 @@ class MagnifierNet(LossCarrier):
             attached.append(self.mask_weight * terms["loss_mask"])
             maps = self._region_maps(target, seen.stage4)
             shares = region_shares(maps)
-        if self.adversarial_branch is not None:
+        if self.adversarial_branch is not None and kept is not None:
             erased, embeddings["adversarial"] = self.adversarial_branch(
                 seen.adversarial, maps, kept
             )

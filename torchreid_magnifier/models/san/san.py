@@ -147,11 +147,11 @@ class SAN(LossCarrier):
 
     def _encode(self, rgb: Tensor) -> tuple[Tensor, ...]:
         with self.mixed_precision(rgb.device.type):
-            return self.trunk(rgb)
+            return self.compiled(ResNetTrunk.forward)(self.trunk, rgb)
 
     def _decode(self, decoder: TextureDecoder, stages: tuple[Tensor, ...]) -> Decoded:
         with self.mixed_precision(stages[0].device.type):
-            texture, maps = decoder(stages)
+            texture, maps = self.compiled(TextureDecoder.forward)(decoder, stages)
         first, second, third, fourth = map(widened, maps)
         return Decoded(widened(texture), (first, second, third, fourth))
 
