@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torchreid import engine as torchreid_engine
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 
 from torchreid_magnifier.cli.config import default_config, merge_file, optimizer_arguments
 from torchreid_magnifier.cli.engines import TripletEngine
-from torchreid_magnifier.models import MODELS, MagnifierNet, architecture
+from torchreid_magnifier.models import MODELS, architecture
 from torchreid_magnifier.optim import use_fused
 
 from .machine import ROOT
@@ -89,9 +90,7 @@ def contestants(released: str | None, ours: list[str], stock: list[str]) -> list
     """All that are measured; the first is what the others are compared with."""
     found = [Contestant(RELEASED, released)] if released else []
     for name in ours:
-        found.append(Contestant(OURS, name))
-        if hasattr(MagnifierNet, "optimize_for_inference"):
-            found.append(Contestant(OURS, name, optimized=True))
+        found += [Contestant(OURS, name), Contestant(OURS, name, optimized=True)]
     return found + [Contestant(STOCK, name) for name in stock]
 
 
@@ -128,7 +127,9 @@ def build(contestant: Contestant, device: str) -> Runner:
         "use_gpu": cfg.use_gpu,
         "label_smooth": cfg.loss.softmax.label_smooth,
     }
-    data = SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=NUM_CLASSES)
+    data = SimpleNamespace(
+        train_loader=DataLoader([]), test_loader=None, num_train_pids=NUM_CLASSES
+    )
     engine: torchreid_engine.Engine
     if contestant.source == OURS:
         use_fused(optimizer)

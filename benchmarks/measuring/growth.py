@@ -2,7 +2,6 @@
 
 import io
 import statistics
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -10,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from .machine import free_memory
 from .worker import EVAL, TRAIN, Process, WorkerError
 
 SIZES = ((128, 64), (256, 128), (384, 192))
@@ -33,7 +33,7 @@ def measure(process: Process, peak: dict[str, Any], seconds: float, say: Any) ->
             for batch in BATCHES[task == TRAIN :]:  # batch norm cannot learn from one
                 what = f"{height}x{width}, {task}, batch {batch}"
                 grown = batch * height * width / (peak["batch"] * peak["height"] * peak["width"])
-                free = _free_memory()
+                free = free_memory()
                 if task == TRAIN and "imports" in peak and peak["train"] * grown > MOST * free:
                     left_out.append(f"{what}: too little memory")
                     continue
@@ -80,11 +80,3 @@ def draw(growth: dict[str, Any]) -> bytes:
     figure.savefig(png, dpi=110)
     plt.close(figure)
     return png.getvalue()
-
-
-def _free_memory() -> int:
-    """Bytes."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("no MemAvailable in /proc/meminfo")

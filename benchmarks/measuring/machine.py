@@ -55,6 +55,26 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
+def peak_memory() -> int:
+    """Bytes: the largest resident set of this process, by Linux.
+
+    Not rusage's ``ru_maxrss``, which begins with that of the process that started this one.
+    """
+    return _bytes("/proc/self/status", "VmHWM")
+
+
+def free_memory() -> int:
+    """Bytes that processes can still take, by Linux."""
+    return _bytes("/proc/meminfo", "MemAvailable")
+
+
+def _bytes(path: str, name: str) -> int:
+    for line in Path(path).read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {name} in {path}")
+
+
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

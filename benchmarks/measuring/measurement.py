@@ -15,6 +15,7 @@ from .worker import EVAL, TRAIN, Process, WorkerError
 
 MATRIX_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 FLOPS_BATCH = 4
+LOADING_SECONDS = 20  # for each second of a turn
 
 
 def measure(args: argparse.Namespace) -> Report:
@@ -34,6 +35,11 @@ def measure(args: argparse.Namespace) -> Report:
     with contextlib.ExitStack() as stack:
         bare = stack.enter_context(Process(None, args.device, args.threads))
         report["machine"] = bare.call("describe")
+        if args.loader_root:
+            _say("loading data")
+            report["loader"] = bare.call(
+                "loading", args.loader_root, args.workers, LOADING_SECONDS * args.seconds
+            )
         kinds = {contestant.label: _arithmetic(contestant, report) for contestant in found}
         report["contestants"] = {
             c.label: {
@@ -52,35 +58,16 @@ def measure(args: argparse.Namespace) -> Report:
         _say("matrix products, and counting operations")
         report["matrix"] = {kind: {} for kind in sorted({*kinds.values(), "float32"})}
         _matrix(bare, report["matrix"], args)
-        report["flops"] = [
-            {"contestant": label, "height": height, "width": width}
-            | process.call("flops", height, width, FLOPS_BATCH)
-            for height, width in args.sizes
-            for label, process in running.items()
-        ]
+        report["flops"] = [f for size in args.sizes for f in _flops(running, found, size)]
         report["results"] = []
         for size in args.sizes:
             tasks = [(EVAL, batch) for batch in args.eval_batches]
             for task, batch in [*tasks, (TRAIN, _train_batch(args, size))]:
                 report["results"] += _in_turns(running, found, task, *size, batch, args)
         _matrix(bare, report["matrix"], args)
-        if args.device == "cuda":
-            report["memory"] = [
-                _memory(running[c.label], c, s, args) for s in args.sizes for c in found
-            ]
-    if args.device == "cpu":  # whose peak is that of a process which has done nothing else
-        report["memory"] = []
-        for size in args.sizes:
-            for contestant in found:
-                with Process(contestant, args.device, args.threads) as process:
-                    _build(process, contestant.label)
-                    report["memory"].append(_memory(process, contestant, size, args))
+    report["memory"] = [_memory(c, size, args) for size in args.sizes for c in found]
     if args.growth:
         report["growth"] = _growth(next(c for c in found if c.source == OURS), report, args)
-    if args.loader_root:
-        _say("loading data")
-        with Process(None, args.device, args.threads) as process:
-            report["loader"] = process.call("loading", args.loader_root, args.workers, 20.0)
     report["minutes"] = (time.monotonic() - begun) / 60
     return report
 
@@ -105,6 +92,21 @@ def _matrix(bare: Process, found: dict[str, dict[int, list[float]]], args: Any) 
             for size in MATRIX_SIZES[args.device]:
                 rate = bare.call("matrix", kind, size, args.seconds / 2)
                 samples.setdefault(size, []).append(rate)
+
+
+def _flops(
+    running: dict[str, Process], found: list[Contestant], size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Of each contestant; an optimized one has its original's, in operations that nobody counts."""
+    height, width = size
+    entries = []
+    counted: dict[str, float] = {}
+    for contestant in found:
+        if not contestant.optimized:
+            counted = running[contestant.label].call("flops", height, width, FLOPS_BATCH)
+        entry = {"contestant": contestant.label, "height": height, "width": width}
+        entries.append(entry | ({EVAL: counted[EVAL]} if contestant.optimized else counted))
+    return entries
 
 
 def _in_turns(
@@ -146,13 +148,16 @@ def _in_turns(
 
 
 def _memory(
-    process: Process, contestant: Contestant, size: tuple[int, int], args: argparse.Namespace
+    contestant: Contestant, size: tuple[int, int], args: argparse.Namespace
 ) -> dict[str, Any]:
+    """In a process that has done nothing else."""
     height, width = size
     batch = _train_batch(args, size)
-    _say(f"{height}x{width}, memory of {contestant.label}")
+    _say(f"{height}x{width}, memory")
     entry = {"contestant": contestant.label, "height": height, "width": width, "batch": batch}
-    return entry | process.call("memory", height, width, batch)
+    with Process(contestant, args.device, args.threads) as process:
+        _build(process, contestant.label)
+        return entry | process.call("memory", height, width, batch)
 
 
 def _growth(contestant: Contestant, report: Report, args: argparse.Namespace) -> dict[str, Any]:

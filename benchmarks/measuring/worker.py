@@ -8,9 +8,13 @@ import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .machine import describe, peak_memory
 
 EVAL, TRAIN = "eval", "train"
 
@@ -31,9 +35,7 @@ class Process:
     def __init__(self, contestant: Any, device: str, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, contestant, device, threads), daemon=True
-        )
+        self._process = context.Process(target=_serve, args=(theirs, contestant, device, threads))
         self._process.start()
         theirs.close()
 
@@ -88,8 +90,6 @@ class Worker:
     """What is done in such a process."""
 
     def __init__(self, contestant: Any, device: str, threads: int) -> None:
-        import torch
-
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = device == "cuda"  # as all of these trainers set it
         self._contestant, self._device = contestant, device
@@ -101,14 +101,12 @@ class Worker:
         """Makes the network; to be called first."""
         from .contestants import build
 
-        self._imported = _peak_resident()
+        self._imported = peak_memory()
         self._runner = build(self._contestant, self._device)
-        self._built = _peak_resident()
+        self._built = peak_memory()
 
     def describe(self) -> dict[str, Any]:
         """See ``machine.describe``."""
-        from .machine import describe
-
         return describe(self._device)
 
     def time(
@@ -130,8 +128,6 @@ class Worker:
             self._run()  # the caches are others' after their turns
         found = self._timed(self._calls)
         if self._device == "cuda":
-            import torch
-
             torch.cuda.empty_cache()  # the others need the memory
         return found
 
@@ -141,9 +137,6 @@ class Worker:
         A multiplication and an addition are two. Convolutions and matrix products are counted, of
         recurrent layers too: oneDNN and cuDNN, which take those as one operation, are off here.
         """
-        import torch
-        from torch.utils.flop_counter import FlopCounterMode
-
         found = {}
         off = {"enabled": False}
         with torch.backends.mkldnn.flags(**off), torch.backends.cudnn.flags(**off):
@@ -154,13 +147,11 @@ class Worker:
         return found
 
     def memory(self, height: int, width: int, batch: int) -> dict[str, int]:
-        """Peak bytes so far after imports, after building, in evaluation and in training.
+        """Peak bytes of a fresh process: after imports, after building, in evaluation, in training.
 
-        On the CPU the peak resident set of the whole process, which must be fresh; on a GPU what
-        its allocator gave out, and (``…_reserved``) took.
+        On the CPU its largest resident set so far; on a GPU what the allocator gave out in
+        evaluation and in training, and (``…_reserved``) took.
         """
-        import torch
-
         cuda = torch.cuda
         found = {} if self._device == "cuda" else {"imports": self._imported, "build": self._built}
         for task in self._tasks():
@@ -174,7 +165,7 @@ class Worker:
                 found[task] = cuda.max_memory_allocated()
                 found[f"{task}_reserved"] = cuda.max_memory_reserved()
             else:
-                found[task] = _peak_resident()
+                found[task] = peak_memory()
         return found
 
     def matrix(self, kind: str, size: int, seconds: float) -> float:
@@ -182,8 +173,6 @@ class Worker:
 
         ``kind``: ``float32``, ``tf32`` or ``bfloat16``.
         """
-        import torch
-
         key = ("matrix", kind, size)
         dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
         torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
@@ -232,14 +221,4 @@ class Worker:
 
     def _wait(self) -> None:
         if self._device == "cuda":
-            import torch
-
             torch.cuda.synchronize()
-
-
-def _peak_resident() -> int:
-    """Bytes. ``ru_maxrss`` is the same of a process that its parent's memory is not counted in."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("no VmHWM in /proc/self/status")
