@@ -1,8 +1,8 @@
 """What the demo compares: MagnifierNet in its two stages, and its global branch trained alike.
 
 Both networks start from the same random seed, see the same images with the same schedule, and run
-through torchreid's engine and evaluation. The second stage of the global branch goes on with the
-losses of its first: it has no regions for the semantic diversity loss.
+through torchreid's engine. The second stage of the global branch goes on with the losses of its
+first: it has no regions for the semantic diversity loss.
 """
 
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ class Stage:
 
 
 class RecordingEngine(Evaluating, torchreid_engine.ImageTripletEngine):
-    """The stock engine, unchanged in what it does; it keeps what passes by.
+    """The stock engine with this package's evaluation; it keeps what passes by.
 
     Attributes:
         epochs: the mean of every loss term over each epoch.

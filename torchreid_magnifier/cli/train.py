@@ -1,6 +1,7 @@
 """``torchreid-magnifier train``: torchreid's scripts/main.py, and several stages.
 
-The engine, sampler, data manager and evaluation are torchreid's own, unchanged; image data only.
+Sampler and data manager are torchreid's own, unchanged; its engine computes the same losses and
+scores in less time (``engines``). Image data only.
 A run whose ``data.save_dir`` already holds checkpoints goes on from the newest one: nothing is
 overwritten, and a finished run is not run again. What its last test found is written to
 ``results.json`` there (``saved.Result``).
