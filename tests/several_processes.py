@@ -1,8 +1,10 @@
-"""What ``test_distributed.py`` runs in one process and in two.
+"""What ``test_distributed.py`` has run by two processes, beside the same by one.
 
-``torchrun --nproc_per_node 2 tests/several_processes.py <folder>`` leaves ``found.pt`` there.
+Launched as ``tests/several_processes.py <folder>``, it leaves ``found.pt`` there.
 """
 
+import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ from torchreid_magnifier.cli.engines import SoftmaxEngine, TripletEngine
 from torchreid_magnifier.distributed.engine import distributed
 from torchreid_magnifier.distributed.launch import joined
 from torchreid_magnifier.distributed.loaders import share_of_training
-from torchreid_magnifier.distributed.processes import Processes
+from torchreid_magnifier.distributed.processes import ALONE, Processes
 from torchreid_magnifier.models import ALL_MODELS
 from torchreid_magnifier.parts import NUM_PARTS
 
@@ -139,18 +141,40 @@ def measure(processes: Processes) -> dict:
     }
 
 
+def differences(found: dict, expected: dict) -> dict[str, float]:
+    """Of each tensor the largest, relative to its largest value; infinite if one has none."""
+    largest = dict.fromkeys(found.keys() ^ expected.keys(), math.inf)
+    for name in found.keys() & expected.keys():
+        a, b = found[name], expected[name]
+        if a is None or b is None:
+            largest[name] = 0.0 if a is b else math.inf
+        else:
+            scale = b.double().abs().max().clamp_min(1e-12)
+            largest[name] = float((a.double() - b.double()).abs().max() / scale)
+    return largest
+
+
 def main(folder: Path) -> None:
+    expected = measure(ALONE) if os.environ["RANK"] == "0" else {}
     with joined(use_gpu=False) as processes:
         found = measure(processes)
-        weights = {case: step["weights"] for case, step in found["steps"].items()}
-        found |= {
-            "weights": processes.gather(weights),
+        sums = [
+            [float(tensor.double().sum()) for tensor in step["weights"].values()]
+            for step in found["steps"].values()
+        ]
+        told = {
+            "sums of weights": processes.gather(sums),
             "shares": shares(processes),
             "raised": failure(processes),
             "from main": processes.gather(processes.from_main(lambda: processes.rank)),
         }
-        if processes.is_main:
-            torch.save(found, folder / "found.pt")
+    if not expected:
+        return
+    for case, step in found["steps"].items():
+        then = expected["steps"][case]
+        for tensors in ("gradients", "weights"):
+            step[tensors] = differences(step[tensors], then.pop(tensors))
+    torch.save({"one": expected, "two": found | told}, folder / "found.pt")
 
 
 if __name__ == "__main__":
