@@ -95,9 +95,10 @@ class JointTransform:
     """Applies a torchvision transform to an image and the same geometry to its label map.
 
     The image passes through the very transforms it was given, with the very random numbers: a
-    seed gives bit for bit the image that the transform alone would give. Before each transform
-    that moves pixels, a copy of it, with nearest interpolation and background as its filling,
-    moves the labels, and the random number generators are set back.
+    seed gives bit for bit the image that the transform alone would give. Labels follow what a
+    resize, a flip and torchreid's crop do to the image. Before any other transform that moves
+    pixels, a copy of it, with nearest interpolation and background as its filling, moves the
+    labels, and the random number generators are set back.
 
     Args:
         transform: transform for images, usually a ``Compose``, as torchreid's ``build_transforms``
