@@ -12,6 +12,7 @@ from ..losses.attach import attach_loss
 from ..losses.forward_pass import ForwardPass
 from ..losses.log import LossLog
 from .inference import optimized
+from .trunk import ResNetTrunk
 
 Model = TypeVar("Model", bound="LossCarrier")
 
@@ -56,6 +57,12 @@ class LossCarrier(nn.Module):
         """Around what convolves: autocast, if the model has another ``precision`` than float32."""
         dtype = PRECISIONS[self.precision]
         return nullcontext() if dtype is None else torch.autocast(device_type, dtype)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Training with less memory and more operations: see ``ResNetTrunk``."""
+        for module in self.modules():
+            if isinstance(module, ResNetTrunk):
+                module.grad_checkpointing = enable
 
     def compile(self, **options: Any) -> None:
         """Has torch.compile translate what the model computes: one graph each, without breaks.

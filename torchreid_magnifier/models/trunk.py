@@ -1,6 +1,11 @@
 """The convolutional trunk: torchvision's ResNet with the last down-sampling removed."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models import get_model, get_model_weights
 
 from .pretrained import advice
@@ -20,6 +25,9 @@ class ResNetTrunk(nn.Module):
     Attributes:
         channels: widths of the four stages: (256, 512, 1024, 2048) of ResNet-50, (64, 128, 256,
             512) of ResNet-18.
+        grad_checkpointing: the stem and stages 1 and 2, whose maps are the largest, are computed
+            again in the backward pass instead of being kept. ResNet-50 then keeps about half, for
+            some 8 % more operations in a step.
 
     Raises:
         RuntimeError: if the ImageNet weights can neither be found nor downloaded, with the place
@@ -36,6 +44,7 @@ class ResNetTrunk(nn.Module):
         self.maxpool = resnet.maxpool
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4
+        self.grad_checkpointing = False
         self.channels = (
             resnet.layer2[0].conv1.in_channels,
             resnet.layer3[0].conv1.in_channels,
@@ -52,11 +61,38 @@ class ResNetTrunk(nn.Module):
         Stage 1 has a quarter of the image's height and width, stage 2 an eighth, stages 3 and 4 a
         sixteenth.
         """
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        stage1 = self.layer1(x)
-        stage2 = self.layer2(stage1)
+        x = self._sparing_memory(self._stem, images)
+        stage1 = self._sparing_memory(self.layer1, x)
+        stage2 = self._sparing_memory(self.layer2, stage1)
         stage3 = self.layer3(stage2)
         return stage1, stage2, stage3, self.layer4(stage3)
+
+    def _stem(self, images: Tensor) -> Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
+
+    def _sparing_memory(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
+            return part(x)
+        return checkpoint(
+            part,
+            x,
+            use_reentrant=False,
+            preserve_rng_state=False,  # nothing is drawn
+            context_fn=lambda: (nullcontext(), self._keeping_statistics()),
+        )
+
+    @contextmanager
+    def _keeping_statistics(self) -> Iterator[None]:
+        """Batch norm has seen the batch by the time that a part is computed again."""
+        norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, kept):
+                norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _load_imagenet_weights(resnet: nn.Module, name: str) -> None:
