@@ -164,7 +164,7 @@ def as_one_of_two(monkeypatch):
 
 
 def test_without_accelerate_the_extra_is_named(as_one_of_two, monkeypatch, capsys):
-    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
     assert main(["train", "use_gpu", "False"]) == 2
     assert 'pip install "torchreid-magnifier[distributed]"' in capsys.readouterr().err
 

@@ -231,7 +231,7 @@ def test_a_rank_beyond_the_gallery_is_that_of_the_whole_gallery(tmp_path, capsys
 
 def test_a_variable_switches_it_on_in_torchreids_own_engines(monkeypatch):
     engine = torchreid.engine.Engine
-    for name in ("_evaluate", "_extract"):
+    for name in ("_evaluate", "_extract", "_rank"):
         monkeypatch.setattr(engine, name, getattr(engine, name, None), raising=False)
     own = engine._evaluate
     with pytest.warns(RuntimeWarning, match="TORCHREID_MAGNIFIER_EVALUATION: .* found 'yes'"):

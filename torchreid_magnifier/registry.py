@@ -208,7 +208,7 @@ def _register_checkpoints() -> None:
 def _register_evaluation() -> None:
     value = os.environ.get(EVALUATION_SWITCH) or "0"
     if value == "1":
-        for name in ("_evaluate", "_extract"):
+        for name in ("_evaluate", "_extract", "_rank"):
             setattr(torchreid.engine.Engine, name, vars(Evaluating)[name])
     elif value != "0":
         message = (

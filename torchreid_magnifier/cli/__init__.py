@@ -60,5 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
     except KeyboardInterrupt:
-        print(f"\ntorchreid-magnifier {args.command}: interrupted", file=sys.stderr)
+        with told_once():
+            print(f"\ntorchreid-magnifier {args.command}: interrupted", file=sys.stderr)
         return INTERRUPTED

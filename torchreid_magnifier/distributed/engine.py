@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torchreid import engine as torchreid_engine
-from torchreid import utils as torchreid_utils
 
 from ..checkpoints import unwrap
 from ..evaluation.engine import Evaluating, Features
@@ -117,29 +116,13 @@ class DistributedEngine(Evaluating):
             )
         return self._parallel
 
-    def _evaluate(
-        self,
-        dataset_name: str,
-        query_loader: DataLoader,
-        gallery_loader: DataLoader,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[float, float]:
-        found = None
-        if self._processes.is_main:
-            found = super()._evaluate(dataset_name, query_loader, gallery_loader, *args, **kwargs)
-        else:
-            with torch.no_grad():
-                for name, loader in (("query", query_loader), ("gallery", gallery_loader)):
-                    self._extract(name, loader, torchreid_utils.AverageMeter())
-        result = self._processes.gather(found)[0]
-        assert result is not None
-        return result
-
     def _extract(self, name: str, loader: Any, batch_time: Any) -> Features:
         """Of the whole query set or gallery, of which each process takes some batches."""
         share = share_of_test(loader, self._processes)
-        own = super()._extract(name, share, batch_time) if len(share) else None
+        extract = super()._extract
+        own = self._processes.together(
+            lambda: extract(name, share, batch_time) if len(share) else None
+        )
         parts = [part for part in self._processes.gather(own) if part is not None]
         found = Features(
             torch.cat([part.embeddings for part in parts]),
@@ -148,6 +131,10 @@ class DistributedEngine(Evaluating):
         )
         print("All processes: {}-by-{} matrix".format(*found.embeddings.shape))
         return found
+
+    def _rank(self, *args: Any, **kwargs: Any) -> tuple[float, float]:
+        rank = super()._rank
+        return self._processes.from_main(lambda: rank(*args, **kwargs))
 
     def save_model(self, *args: Any, **kwargs: Any) -> None:
         if self._processes.is_main:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
-from importlib.util import find_spec
+from typing import Any
 
 from .processes import ALONE, Processes
 
@@ -72,30 +72,35 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
         yield ALONE
         return
     with told_once():
-        _check_launch()
-    from accelerate import PartialState
-
-    state = PartialState(cpu=not use_gpu, timeout=_PATIENCE)
-    if use_gpu and state.device.type != "cuda":
-        raise LaunchError(
-            "use_gpu is True, but the processes were launched on CPUs: give 'use_gpu False', or "
-            "launch them without --cpu"
-        )
+        state = _join(use_gpu)
     with open(os.devnull, "w") as nowhere:
         with redirect_stdout(sys.stdout if state.is_main_process else nowhere):
             yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
     state.destroy_process_group()  # after a failure it might wait for those that have ended
 
 
-def _check_launch() -> None:
+def _join(use_gpu: bool) -> Any:
+    """accelerate's ``PartialState``."""
     for variable, harmless, what in _UNSUPPORTED:
         if (found := os.environ.get(variable, harmless)).lower() != harmless:
             raise LaunchError(
                 f"the launcher was told to use {what} ({variable}={found}), which this command "
                 "does not: run 'accelerate config' again, or turn it off on its command line"
             )
-    if not find_spec("accelerate"):
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
         raise LaunchError(
             "several processes need Hugging Face accelerate: "
             'pip install "torchreid-magnifier[distributed]"'
+        ) from error
+    try:
+        state = PartialState(cpu=not use_gpu, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise LaunchError(f"the processes do not find each other: {error}") from error
+    if use_gpu and state.device.type != "cuda":
+        raise LaunchError(
+            "use_gpu is True, but the processes were launched on CPUs: give 'use_gpu False', or "
+            "launch them without --cpu"
         )
+    return state

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,28 @@ class Evaluating(torchreid_engine.Engine):
         dataset_name: str,
         query_loader: DataLoader,
         gallery_loader: DataLoader,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[float, float]:
+        """torchreid's arguments and result: rank-1 and mAP, 0..1.
+
+        Args:
+            args, kwargs: see ``_rank``.
+
+        Raises:
+            EvaluationError: embeddings that are not numbers, or a dataset with nobody to find.
+        """
+        batch_time = torchreid_utils.AverageMeter()
+        query = self._extract("query", query_loader, batch_time)
+        gallery = self._extract("gallery", gallery_loader, batch_time)
+        print(f"Speed: {batch_time.avg:.4f} sec/batch")
+        return self._rank(dataset_name, query, gallery, *args, **kwargs)
+
+    def _rank(
+        self,
+        dataset_name: str,
+        query: Features,
+        gallery: Features,
         dist_metric: str = "euclidean",
         normalize_feature: bool = False,
         visrank: bool = False,
@@ -54,15 +76,7 @@ class Evaluating(torchreid_engine.Engine):
         ranks: Sequence[int] = (1, 5, 10, 20),
         rerank: bool = False,
     ) -> tuple[float, float]:
-        """torchreid's arguments and result: rank-1 and mAP, 0..1.
-
-        Raises:
-            EvaluationError: embeddings that are not numbers, or a dataset with nobody to find.
-        """
-        batch_time = torchreid_utils.AverageMeter()
-        query = self._extract("query", query_loader, batch_time)
-        gallery = self._extract("gallery", gallery_loader, batch_time)
-        print(f"Speed: {batch_time.avg:.4f} sec/batch")
+        """Rank-1 and mAP of features, 0..1; prints them, and draws with ``visrank``."""
         distances = distances_between(query, gallery, dist_metric, normalize_feature, rerank)
         if visrank:  # which needs all of them
             distances = whole(distances)
