@@ -8,6 +8,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any
 
+import torch.distributed as dist
+
 from .processes import ALONE, Processes
 
 # The others wait while one reads data, ranks a gallery or writes; processes that have ended are
@@ -76,7 +78,7 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
     with open(os.devnull, "w") as nowhere:
         with redirect_stdout(sys.stdout if state.is_main_process else nowhere):
             yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
-    state.destroy_process_group()  # after a failure it might wait for those that have ended
+    dist.destroy_process_group()  # after a failure it might wait for those that have ended
 
 
 def _join(use_gpu: bool) -> Any:
