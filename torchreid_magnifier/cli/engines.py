@@ -49,8 +49,8 @@ class _Engine(Evaluating):
         images, pids = self.parse_data_for_train(data)
         if self.use_gpu:
             images, pids = images.cuda(non_blocking=True), pids.cuda(non_blocking=True)
+        self.optimizer.zero_grad()  # before the forward pass: its memory is wanted there
         loss, shown = self._losses(self.model(images), pids)
-        self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         values = torch.cat([value.detach().view(1) for value in shown.values()])

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ from ..distributed.engine import distributed
 from ..distributed.launch import LaunchError, joined, leave_last, told_once
 from ..distributed.processes import ALONE, FailedElsewhere, Processes
 from ..evaluation import EvaluationError
+from ..models.carrier import LossCarrier
 from ..optim import use_fused
 from . import FAILED, USAGE_ERROR, saved
 from .checks import check, check_together, missing_folders
@@ -59,14 +61,15 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         with told_once():
-            cfgs = read_stages(_parse(argv))
+            args = _parse(argv)
+            cfgs = read_stages(args)
     except CommandError as error:
         with told_once():
             return _failed(error)
     try:
         with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
             stages = processes.from_main(lambda: _plan_together(cfgs, processes))
-            run(stages, processes=processes)
+            run(stages, prepare=partial(_prepare, args), processes=processes)
     except FailedElsewhere:
         leave_last()
         return FAILED
@@ -106,7 +109,39 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "before it ended with; with 'data.save_dir D' given, stage i writes into D/stage<i>",
     )
     add_options(parser)
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--compile",
+        action="store_true",
+        help="have torch.compile translate the model first, which takes minutes; the results "
+        "change by rounding only",
+    )
+    ways.add_argument(
+        "--gradient-checkpointing",
+        action="store_true",
+        help="compute the trunk's early stages twice instead of keeping them: about a third less "
+        "memory for a step that takes a few percent longer; the results stay the same",
+    )
     return parse(parser, argv)
+
+
+def _prepare(args: argparse.Namespace, cfg: CfgNode, model: nn.Module) -> None:
+    if args.gradient_checkpointing:
+        if not isinstance(model, LossCarrier):
+            raise CommandError(
+                f"--gradient-checkpointing is for MagnifierNet and SAN, found {cfg.model.name}"
+            )
+        model.set_grad_checkpointing()
+    if args.compile:
+        try:  # what a model needs, before the data of the first step are read
+            torch.compile(torch.sin)(torch.ones(1, device="cuda" if cfg.use_gpu else "cpu"))
+        except Exception as error:  # of many kinds
+            reason = str(error).strip().partition("\n")[0]
+            raise CommandError(
+                f"--compile: torch.compile does not work here ({reason}): it takes a C++ compiler "
+                "on the CPU and Triton on a GPU. Leave --compile out"
+            ) from error
+        model.compile()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -291,6 +326,7 @@ def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
 def run(
     stages: Sequence[Stage],
     on_epoch: Callable[[], None] = lambda: None,
+    prepare: Callable[[CfgNode, nn.Module], None] = lambda cfg, model: None,
     processes: Processes = ALONE,
 ) -> None:
     """Train the stages that are not finished, one after the other; test with ``test.evaluate``.
@@ -298,6 +334,7 @@ def run(
     Args:
         stages: of ``plan``.
         on_epoch: called after each epoch of training.
+        prepare: called with each stage's configuration and model before it is trained or tested.
         processes: that share the work.
     """
     for stage in stages:
@@ -312,10 +349,15 @@ def run(
                 print(f"{title} goes on after epoch {start.epoch}, from {start.path}")
             elif len(stages) > 1:
                 print(f"{title} starts")
-            _run_stage(stage, on_epoch, processes)
+            _run_stage(stage, on_epoch, prepare, processes)
 
 
-def _run_stage(stage: Stage, on_epoch: Callable[[], None], processes: Processes) -> None:
+def _run_stage(
+    stage: Stage,
+    on_epoch: Callable[[], None],
+    prepare: Callable[[CfgNode, nn.Module], None],
+    processes: Processes,
+) -> None:
     cfg, _, start = stage
     torchreid_utils.set_random_seed(cfg.train.seed)
     print(f"Show configuration\n{cfg}\n")
@@ -324,7 +366,9 @@ def _run_stage(stage: Stage, on_epoch: Callable[[], None], processes: Processes)
         torch.backends.cudnn.benchmark = True
     datamanager = processes.together(lambda: read_data(cfg), in_turn=True)
     num_classes = datamanager.num_train_pids
-    model = processes.together(lambda: _build_model(cfg, num_classes, processes), in_turn=True)
+    model = processes.together(
+        lambda: _build_model(cfg, num_classes, prepare, processes), in_turn=True
+    )
     optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
     scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
     if start:
@@ -390,7 +434,12 @@ def read_data(cfg: CfgNode) -> Any:
     return datamanager
 
 
-def _build_model(cfg: CfgNode, num_classes: int, processes: Processes) -> nn.Module:
+def _build_model(
+    cfg: CfgNode,
+    num_classes: int,
+    prepare: Callable[[CfgNode, nn.Module], None],
+    processes: Processes,
+) -> nn.Module:
     print(f"Building model: {cfg.model.name}")
     try:
         model = torchreid_models.build_model(
@@ -408,6 +457,7 @@ def _build_model(cfg: CfgNode, num_classes: int, processes: Processes) -> nn.Mod
     print(f"Model complexity: params={num_params:,} flops={flops:,}")
     if cfg.model.load_weights:
         torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
+    prepare(cfg, model)
     if not cfg.use_gpu:
         return model
     devices = None if processes.count == 1 else [torch.cuda.current_device()]
