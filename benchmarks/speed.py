@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from measuring import growth
-from measuring.contestants import is_ours
+from measuring.contestants import OPTIMIZED, WAYS, is_ours
 from measuring.measurement import measure
 from measuring.released import SOURCE, missing
 from measuring.report import markdown
@@ -71,6 +71,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     ours = [name for name in model_names() if is_ours(name)]
     trained = f"as this package's command trains them; by default {', '.join(OURS)}"
     add("--ours", nargs="*", default=OURS, choices=ours, metavar="NAME", help=trained)
+    ways = f"of each of ours, besides the plain one; by default {OPTIMIZED}"
+    add("--ways", nargs="*", default=[OPTIMIZED], choices=WAYS, metavar="WAY", help=ways)
     stock = f"as torchreid's engine trains them, of any name; by default {', '.join(STOCK)}"
     add("--stock", nargs="*", default=STOCK, choices=model_names(), metavar="NAME", help=stock)
     sizes = [(128, 64), (384, 192)]

@@ -25,6 +25,7 @@ from .released import Released
 NUM_CLASSES = 751  # Market-1501's
 CONFIG = ROOT / "examples" / "configs" / "magnifiernet_market1501_stage1.yaml"
 RELEASED, OURS, STOCK = "released", "ours", "stock"
+OPTIMIZED, CHECKPOINTING, COMPILED = WAYS = "optimized", "checkpointing", "compiled"
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,19 @@ class Contestant:
         source: ``released``; ``ours``, trained as ``torchreid-magnifier train`` does; or
             ``stock``, by torchreid's engine and optimizer.
         name: of the model; of the released code, the folder of the clone.
-        optimized: as ``optimize_for_inference()`` returns it: not for training.
+        way: of a network of ours: ``optimized``, as ``optimize_for_inference()`` returns it, not
+            for training; ``checkpointing`` or ``compiled``, as the command's options of such names
+            make it; or nothing.
     """
 
     source: str
     name: str
-    optimized: bool = False
+    way: str = ""
+
+    @property
+    def optimized(self) -> bool:
+        """Whether it cannot be trained."""
+        return self.way == OPTIMIZED
 
     @property
     def label(self) -> str:
@@ -49,7 +57,7 @@ class Contestant:
             return "released code"
         if self.source == STOCK and is_ours(self.name):
             return f"{self.name}, torchreid's engine"
-        return f"{self.name}, optimized" if self.optimized else self.name
+        return f"{self.name}, {self.way}" if self.way else self.name
 
     @property
     def dtype(self) -> str:
@@ -86,11 +94,13 @@ def is_ours(name: str) -> bool:
     return architecture(name) in MODELS
 
 
-def contestants(released: str | None, ours: list[str], stock: list[str]) -> list[Contestant]:
+def contestants(
+    released: str | None, ours: list[str], ways: list[str], stock: list[str]
+) -> list[Contestant]:
     """All that are measured; the first is what the others are compared with."""
     found = [Contestant(RELEASED, released)] if released else []
     for name in ours:
-        found += [Contestant(OURS, name), Contestant(OURS, name, optimized=True)]
+        found += [Contestant(OURS, name, way) for way in ("", *ways)]
     return found + [Contestant(STOCK, name) for name in stock]
 
 
@@ -119,6 +129,10 @@ def build(contestant: Contestant, device: str) -> Runner:
     if contestant.optimized:
         model = model.eval().optimize_for_inference()
         return Runner(model, embed, prepare, None)
+    if contestant.way == CHECKPOINTING:
+        model.set_grad_checkpointing()
+    elif contestant.way == COMPILED:
+        model.compile()
     optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
     arguments: dict[str, Any] = {
         "margin": cfg.loss.triplet.margin,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import growth
-from .contestants import OURS, RELEASED, Contestant, contestants
+from .contestants import COMPILED, OPTIMIZED, OURS, RELEASED, Contestant, contestants
 from .machine import commit
 from .report import Report
 from .worker import EVAL, TRAIN, Process, WorkerError
@@ -25,7 +25,7 @@ def measure(args: argparse.Namespace) -> Report:
         WorkerError: a contestant cannot be built.
     """
     begun = time.monotonic()
-    found = contestants(args.released, args.ours, args.stock)
+    found = contestants(args.released, args.ours, args.ways, args.stock)
     report: Report = {
         "date": time.strftime("%Y-%m-%d"),
         "settings": vars(args) | {"sizes": [f"{h}x{w}" for h, w in args.sizes]},
@@ -97,12 +97,12 @@ def _matrix(bare: Process, found: dict[str, dict[int, list[float]]], args: Any) 
 def _flops(
     running: dict[str, Process], found: list[Contestant], size: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    """Of each contestant; an optimized one has its original's, in operations that nobody counts."""
+    """Of each; optimized and compiled ones have their original's, which nobody counts in them."""
     height, width = size
     entries = []
     counted: dict[str, float] = {}
     for contestant in found:
-        if not contestant.optimized:
+        if contestant.way not in (OPTIMIZED, COMPILED):
             counted = running[contestant.label].call("flops", height, width, FLOPS_BATCH)
         entry = {"contestant": contestant.label, "height": height, "width": width}
         entries.append(entry | ({EVAL: counted[EVAL]} if contestant.optimized else counted))

@@ -1,5 +1,6 @@
 """A process for each contestant: it waits while the others run, and keeps its memory to itself."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -124,11 +125,12 @@ class Worker:
             first = self._timed(1)["clock"]
             long = self._device == "cpu" and first > 2 * seconds
             self._calls = 1 if long else max(1, round(seconds / self._timed(1)["clock"]))
-        if self._calls > 1:
-            self._run()  # the caches are others' after their turns
+        self._run()  # caches and memory are others' after their turns
         found = self._timed(self._calls)
         if self._device == "cuda":
             torch.cuda.empty_cache()  # the others need the memory
+        elif sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
         return found
 
     def flops(self, height: int, width: int, batch: int) -> dict[str, float]:
