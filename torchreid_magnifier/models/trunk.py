@@ -84,14 +84,18 @@ class ResNetTrunk(nn.Module):
     @contextmanager
     def _keeping_statistics(self) -> Iterator[None]:
         """Batch norm has seen the batch by the time that a part is computed again."""
-        norms = [m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
+        kept = [
+            (norm, norm.momentum, norm.num_batches_tracked)
+            for norm in self.modules()
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        ]
+        for norm, _, count in kept:
+            norm.momentum = 0.0
+            norm.num_batches_tracked = None if count is None else count.clone()
         try:
             yield
         finally:
-            for norm, (momentum, count) in zip(norms, kept):
+            for norm, momentum, count in kept:
                 norm.momentum, norm.num_batches_tracked = momentum, count
 
 
