@@ -30,6 +30,11 @@ class LossLog:
         self._last = forward_pass
 
     @property
+    def is_beginning(self) -> bool:
+        """Whether no more than one batch has come so far, of all epochs."""
+        return not self.history and len(self._epoch) < 2
+
+    @property
     def last(self) -> dict[str, float]:
         """The terms of the last training batch; empty before the first."""
         return {} if self._last is None else {k: float(v) for k, v in self._last.means().items()}

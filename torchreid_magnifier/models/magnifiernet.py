@@ -296,9 +296,9 @@ class MagnifierNet(LossCarrier):
         if not needs_labels:
             return images[:, :3], None
         labels = images[:, 3]
-        # On a device the check waits for it at every step: the first epoch stands for all (the
-        # datasets check every mask file before training anyway).
-        if labels.device.type == "cpu" or not self.loss_log.history:
+        # On a device the check waits for it: the first batches stand for all (the datasets check
+        # every mask file before training anyway).
+        if labels.device.type == "cpu" or self.loss_log.is_beginning:
             valid = (labels >= 0) & (labels < NUM_PARTS) & (labels == labels.round())
             if not valid.all():
                 raise ValueError(

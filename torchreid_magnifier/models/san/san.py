@@ -254,8 +254,9 @@ class SAN(LossCarrier):
             return rgb, None
         left, right = images[:, RGB_CHANNELS:].split(TEXTURE_CHANNELS // 2, 1)
         texture = torch.cat([left, right], 3)
-        # On a device the check waits for it at every step: the first epoch stands for all.
-        if (images.device.type == "cpu" or not self.loss_log.history) and (texture.abs().max() > 1):
+        # On a device the check waits for it: the first batches stand for all.
+        checked = images.device.type == "cpu" or self.loss_log.is_beginning
+        if checked and texture.abs().max() > 1:
             raise ValueError(
                 "The last six channels of a training batch must hold a texture in [-1, 1], found "
                 f"{texture.abs().max():g}: feed images through a '*_textures' dataset."
