@@ -147,11 +147,11 @@ class SAN(LossCarrier):
 
     def _encode(self, rgb: Tensor) -> tuple[Tensor, ...]:
         with self.mixed_precision(rgb.device.type):
-            return self.compiled(ResNetTrunk.forward)(self.trunk, rgb)
+            return self.compiled(_call)(self.trunk, rgb)
 
     def _decode(self, decoder: TextureDecoder, stages: tuple[Tensor, ...]) -> Decoded:
         with self.mixed_precision(stages[0].device.type):
-            texture, maps = self.compiled(TextureDecoder.forward)(decoder, stages)
+            texture, maps = self.compiled(_call)(decoder, stages)
         first, second, third, fourth = map(widened, maps)
         return Decoded(widened(texture), (first, second, third, fourth))
 
@@ -262,6 +262,10 @@ class SAN(LossCarrier):
                 f"{texture.abs().max():g}: feed images through a '*_textures' dataset."
             )
         return rgb, texture
+
+
+def _call(module: nn.Module, given: Any) -> Any:
+    return module(given)
 
 
 # For small machines: half the decoder's widths, and a rate for some hundred steps.
