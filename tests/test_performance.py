@@ -5,9 +5,11 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from torchreid_magnifier.models import ALL_MODELS, NAMED_MODELS, architecture, variant
+from torchreid_magnifier.models.winograd import Winograd
 from torchreid_magnifier.parts import NUM_PARTS
 
 NETWORKS = ("magnifiernet_r18", "magnifiernet_r18_official", "san_r18")
@@ -48,6 +50,9 @@ def settle(model):
             if isinstance(module.bias, nn.Parameter):
                 nn.init.normal_(module.bias, 0, 0.1)
     return model.eval()
+
+
+convolve = Winograd.__call__
 
 
 def deviation(found, expected):
@@ -150,6 +155,27 @@ def test_without_onednn_it_gives_the_same(monkeypatch):
         expected = model(images)
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
         assert deviation(model.optimize_for_inference()(images), expected) < 1e-4
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 12)])
+def test_winograd_convolves(size):
+    torch.manual_seed(0)
+    images = torch.randn(2, 5, *size).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(7, 5, 3, 3)
+    expected = F.conv2d(images.double(), weight.double(), padding=1)
+    found = Winograd(weight)(images)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert deviation(found, expected) < 2e-5
+
+
+def test_winograd_is_taken_where_channels_are_many(monkeypatch):
+    calls = []
+    monkeypatch.setattr(Winograd, "__call__", lambda w, x: calls.append(x.shape) or convolve(w, x))
+    model = settle(build("magnifiernet_r18"))
+    images = batch_for(model, 2, 64, 64)[:, :3]
+    with torch.no_grad():
+        assert deviation(model.optimize_for_inference()(images), model(images)) < 1e-4
+    assert set(calls) == {(2, 256, 4, 4), (2, 512, 4, 4)}
 
 
 def test_an_optimized_network_is_not_trained():

@@ -16,9 +16,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from .mask_module import MaskModule
 from .trunk import ResNetTrunk
+from .winograd import TILE, Winograd
 
 if TYPE_CHECKING:
     from .carrier import LossCarrier
+
+_WINOGRAD_CHANNELS = 256
 
 Model = TypeVar("Model", bound="LossCarrier")
 
@@ -50,9 +53,10 @@ def _fuse(module: nn.Module, dtype: torch.dtype) -> None:
         head.deconv = fuse_conv_bn_eval(head.deconv, head.bn, transpose=True)
         head.bn = nn.Identity()
         module.to(dtype).to(memory_format=torch.channels_last)
-    for name, child in module.named_children():
+    for index, (name, child) in enumerate(module.named_children()):
         if isinstance(child, BasicBlock | Bottleneck):
-            setattr(module, name, FusedBlock(child, dtype))
+            follows = isinstance(module, nn.Sequential) and index > 0
+            setattr(module, name, FusedBlock(child, dtype, overwrite=follows))
         else:
             _fuse(child, dtype)
 
@@ -78,19 +82,40 @@ class FusedConv2d(nn.Module):
         self.geometry: tuple[Any, ...] = (conv.stride, conv.padding, conv.dilation, conv.groups)
         self.relu = relu
         self._packed: Tensor | None = None
+        self._winograd: Winograd | None = None
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """``(N, C, H, W)`` -> convolution, plus ``other``, then the ReLU: ``(N, D, h, w)``."""
+    def forward(self, x: Tensor, other: Tensor | None = None, overwrite: bool = False) -> Tensor:
+        """``(N, C, H, W)`` -> convolution, plus ``other``, then the ReLU: ``(N, D, h, w)``.
+
+        ``overwrite``: whether the result may take the memory of ``other``.
+        """
         x = x.to(dtype=self.weight.dtype, memory_format=torch.channels_last)
-        if _has_onednn(x):
-            return self._by_onednn(x, other)
-        stride, padding, dilation, groups = self.geometry
-        y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        if self._saves_products(x):
+            self._winograd = self._winograd or Winograd(self.weight)
+            y = self._winograd(x).add_(self.bias.view(-1, 1, 1))
+        elif _has_onednn(x):
+            return self._by_onednn(x, other, overwrite)
+        else:
+            stride, padding, dilation, groups = self.geometry
+            y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         if other is not None:
             y += other
         return y.relu_() if self.relu else y
 
-    def _by_onednn(self, x: Tensor, other: Tensor | None) -> Tensor:
+    def _saves_products(self, x: Tensor) -> bool:
+        """Whether Winograd's algorithm is faster: not where maps are wide and have few channels."""
+        *_, channels, height, width = x.shape
+        return (
+            x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and self.weight.shape[2:] == (3, 3)
+            and self.geometry == ((1, 1), (1, 1), (1, 1), 1)
+            and min(channels, len(self.weight)) >= _WINOGRAD_CHANNELS
+            and height % TILE == 0
+            and width % TILE == 0
+        )
+
+    def _by_onednn(self, x: Tensor, other: Tensor | None, overwrite: bool) -> Tensor:
         stride, padding, dilation, groups = self.geometry
         if self._packed is None:
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
@@ -99,11 +124,14 @@ class FusedConv2d(nn.Module):
                 *(padding, stride, dilation, groups, list(x.shape)),
             )
         given = (self._packed, self.bias, padding, stride, dilation, groups)
-        fused = torch.ops.mkldnn._convolution_pointwise
+        ops = torch.ops.mkldnn
         relu = "relu" if self.relu else None
         if other is None:
-            return fused(x, *given, relu or "none", [], "")
-        return fused.binary(x, other, *given, "add", 1.0, relu, [], "")
+            return ops._convolution_pointwise(x, *given, relu or "none", [], "")
+        then: tuple[Any, ...] = ("add", 1.0, relu, [], "")
+        if overwrite:
+            return ops._convolution_pointwise_.binary(other, x, *given, *then)
+        return ops._convolution_pointwise.binary(x, other, *given, *then)
 
     def train(self, mode: bool = True) -> "FusedConv2d":
         if mode:
@@ -115,13 +143,19 @@ class FusedConv2d(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """oneDNN's tensors are opaque: a copy lays its weights out itself."""
-        return {**self.__dict__, "_packed": None}
+        return {**self.__dict__, "_packed": None, "_winograd": None}
 
 
 class FusedBlock(nn.Module):
-    """A residual block of ResNet-18 or ResNet-50: each pass over the data is a convolution."""
+    """A residual block of ResNet-18 or ResNet-50: each pass over the data is a convolution.
 
-    def __init__(self, block: Any, dtype: torch.dtype) -> None:
+    Args:
+        block: what is fused.
+        dtype: of the weights.
+        overwrite: whether the result may take the memory of the input.
+    """
+
+    def __init__(self, block: Any, dtype: torch.dtype, overwrite: bool) -> None:
         super().__init__()
         pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
         if isinstance(block, Bottleneck):
@@ -132,6 +166,7 @@ class FusedBlock(nn.Module):
             if block.downsample is None
             else FusedConv2d(block.downsample[0], block.downsample[1], dtype, relu=False)
         )
+        self._overwrite = overwrite or self.shortcut is not None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` -> ``(N, D, h, w)``."""
@@ -139,7 +174,7 @@ class FusedBlock(nn.Module):
         *first, last = self.convs
         for conv in first:
             x = conv(x)
-        return last(x, shortcut)
+        return last(x, shortcut, self._overwrite)
 
 
 def _has_onednn(x: Tensor) -> bool:
