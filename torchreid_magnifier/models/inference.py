@@ -82,6 +82,7 @@ class FusedConv2d(nn.Module):
         self.geometry: tuple[Any, ...] = (conv.stride, conv.padding, conv.dilation, conv.groups)
         self.relu = relu
         self._packed: Tensor | None = None
+        self._packed_for: torch.Size | None = None
         self._winograd: Winograd | None = None
 
     def forward(self, x: Tensor, other: Tensor | None = None, overwrite: bool = False) -> Tensor:
@@ -117,12 +118,13 @@ class FusedConv2d(nn.Module):
 
     def _by_onednn(self, x: Tensor, other: Tensor | None, overwrite: bool) -> Tensor:
         stride, padding, dilation, groups = self.geometry
-        if self._packed is None:
+        if self._packed_for != x.shape:  # the best layout depends on it
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             self._packed = reorder(
                 self.weight.to_mkldnn(),  # type: ignore[operator]
                 *(padding, stride, dilation, groups, list(x.shape)),
             )
+            self._packed_for = x.shape
         given = (self._packed, self.bias, padding, stride, dilation, groups)
         ops = torch.ops.mkldnn
         relu = "relu" if self.relu else None
@@ -143,7 +145,7 @@ class FusedConv2d(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """oneDNN's tensors are opaque: a copy lays its weights out itself."""
-        return {**self.__dict__, "_packed": None, "_winograd": None}
+        return {**self.__dict__, "_packed": None, "_packed_for": None, "_winograd": None}
 
 
 class FusedBlock(nn.Module):
