@@ -186,6 +186,13 @@ def test_an_optimized_network_is_not_trained():
         model.eval().optimize_for_inference().train()
 
 
+def test_weights_that_are_no_numbers_are_not_optimized():
+    model = build("magnifiernet_r18").eval()
+    model.trunk.conv1.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="trunk.conv1.weight is not finite"):
+        model.optimize_for_inference()
+
+
 # ---------------------------------------------------------------------- compilation
 
 

@@ -87,7 +87,7 @@ class LossCarrier(nn.Module):
         before. Call it once the weights are loaded and the model is on its device.
 
         Raises:
-            ValueError: in training mode.
+            ValueError: in training mode, or for weights that are not finite.
         """
         return optimized(self, PRECISIONS[self.precision] or next(self.parameters()).dtype)
 

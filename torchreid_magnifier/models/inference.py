@@ -34,10 +34,14 @@ def optimized(model: Model, dtype: torch.dtype) -> Model:
         dtype: of the convolutions.
 
     Raises:
-        ValueError: ``model`` is in training mode.
+        ValueError: ``model`` is in training mode, or has weights that are not finite, which oneDNN
+            would hide: its ReLU of NaN is 0.
     """
     if model.training:
         raise ValueError("optimize_for_inference is for evaluation: call model.eval() first.")
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"The weights of this network are of no use: {name} is not finite.")
     result = copy.deepcopy(model).requires_grad_(False)
     _fuse(result, dtype)
     return result

@@ -156,7 +156,10 @@ def _batches(
     is in the same batch in any run.
     """
     metadata = Metadata.of(network)
-    network = replace(network, model=network.model.optimize_for_inference())
+    try:
+        network = replace(network, model=network.model.optimize_for_inference())
+    except ValueError as error:
+        raise RetrievalError(f"{network.weights}: {error}") from error
     load = partial(_load, network.preprocessing)
     wanted = ([picture.kept()] for picture in islice(pictures(paths, every), skip, None))
     with Workers(lambda: load, workers, processes=False, ahead=batch_size + workers) as pool:
