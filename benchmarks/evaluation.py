@@ -39,7 +39,7 @@ import torch
 with warnings.catch_warnings():  # that its Cython is absent is what is measured
     warnings.simplefilter("ignore", UserWarning)
     import torchreid
-from measuring.machine import GIB, describe, spread
+from measuring.machine import GIB, describe, free_memory, peak_memory, resident_memory, spread
 
 from torchreid_magnifier.evaluation import PairwiseDistances, RerankedDistances, evaluate_rank
 
@@ -220,7 +220,7 @@ def rerank_both(gallery: int, args: argparse.Namespace) -> dict[str, Any]:
     share = gallery / GALLERY
     found: dict[str, Any] = {"queries": round(QUERIES * share), "gallery": gallery}
     needed = (found["queries"] + gallery) ** 2 * PAIR_BYTES
-    if needed > (free := _free_memory()):
+    if needed > (free := free_memory()):
         found["left out"] = f"torchreid may need {needed / GIB:.0f} GiB, {free / GIB:.0f} are free"
         return found
     found |= {TORCHREID: [], OURS: []}
@@ -240,7 +240,7 @@ def rerank(name: str, gallery: int) -> dict[str, float]:
     sizes = (round(n * share) for n in (QUERIES, GALLERY, PEOPLE, DISTRACTORS))
     data = made(*sizes, size=SIZE)
     _forget_peak()
-    before, begun = _memory("VmRSS"), time.perf_counter()
+    before, begun = resident_memory(), time.perf_counter()
     if name == OURS:
         distances: Any = RerankedDistances(data.query, data.gallery)
     else:
@@ -248,7 +248,7 @@ def rerank(name: str, gallery: int) -> dict[str, float]:
         matrix_of = torchreid.metrics.compute_distance_matrix
         distances = torchreid.utils.re_ranking(*(matrix_of(*pair).numpy() for pair in pairs))
     cmc, mean_ap = evaluate_rank(distances, *data.labels)
-    seconds, peak = time.perf_counter() - begun, _memory("VmHWM")
+    seconds, peak = time.perf_counter() - begun, peak_memory()
     return {
         "seconds": seconds,
         "memory": peak - before,
@@ -261,21 +261,6 @@ def rerank(name: str, gallery: int) -> dict[str, float]:
 def _forget_peak() -> None:
     """Let the next peak of memory be counted from now on."""
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def _memory(name: str) -> int:
-    """Bytes of this process: ``VmRSS``, now, or ``VmHWM``, at its peak."""
-    # Not getrusage's ru_maxrss, which starts with that of the process that started this one.
-    return _kilobytes(Path("/proc/self/status"), name) * 1024
-
-
-def _free_memory() -> int:
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable") * 1024
-
-
-def _kilobytes(path: Path, name: str) -> int:
-    lines = path.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 # ------------------------------------------------------------------ tables and picture

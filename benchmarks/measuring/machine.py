@@ -63,6 +63,11 @@ def peak_memory() -> int:
     return _bytes("/proc/self/status", "VmHWM")
 
 
+def resident_memory() -> int:
+    """Bytes: the resident set of this process now, by Linux."""
+    return _bytes("/proc/self/status", "VmRSS")
+
+
 def free_memory() -> int:
     """Bytes that processes can still take, by Linux."""
     return _bytes("/proc/meminfo", "MemAvailable")

@@ -83,5 +83,4 @@ def keep_regions(features: Tensor, maps: Tensor, kept: Tensor) -> Tensor:
 
 def region_shares(maps: Tensor) -> Tensor:
     """The share of a batch's area that each region has: ``(N, K, h, w)`` -> ``(K,)``, sum 1."""
-    shares = maps.to(torch.promote_types(maps.dtype, torch.float32)).mean((0, 2, 3))
-    return mean_over_processes(shares)
+    return mean_over_processes(widened(maps).mean((0, 2, 3)))
