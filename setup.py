@@ -2,7 +2,7 @@
 
 A wheel also gets two top-level files. Python's ``site`` module runs the line of the ``.pth`` file
 when the interpreter starts; it calls the small module beside it, a copy of
-``torchreid_magnifier/autoload.py`` that stands alone because importing the package imports torch.
+``torchreid_magnifier/_autoload.py`` that stands alone because importing the package imports torch.
 Both are listed in the wheel, so uninstalling removes them.
 
 The folder ``weights`` lies beside the package, where people look at it; a wheel has a copy inside
@@ -15,10 +15,10 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-HOOK_SOURCE = Path("torchreid_magnifier", "autoload.py")
+HOOK_SOURCE = Path("torchreid_magnifier", "_autoload.py")
 HOOK_MODULE = "_torchreid_magnifier_autoload"
 WEIGHTS_SOURCE = Path("weights")
-WEIGHTS_COPY = Path("torchreid_magnifier", "weights", "shipped")
+WEIGHTS_COPY = Path("torchreid_magnifier", "hub", "shipped")
 # ``site`` runs a line that begins with "import", and only one line. It reports what it raises on
 # every start of the interpreter, so nothing may be raised: not even when the module is gone.
 PTH_LINE = (

@@ -18,12 +18,12 @@ import torch
 from measuring.machine import describe as describe_machine
 from measuring.machine import spread
 
-from torchreid_magnifier.export import onnx_file, pt2_file
-from torchreid_magnifier.export.description import describe
-from torchreid_magnifier.export.parity import Run
-from torchreid_magnifier.export.program import trace
+from torchreid_magnifier.inference.export import onnx_file, pt2_file
+from torchreid_magnifier.inference.export.description import describe
+from torchreid_magnifier.inference.export.parity import Run
+from torchreid_magnifier.inference.export.program import trace
+from torchreid_magnifier.inference.network import Network, Preprocessing
 from torchreid_magnifier.models import ALL_MODELS
-from torchreid_magnifier.networks import Network, Preprocessing
 
 
 def runners(name: str, height: int, width: int) -> dict[str, Run]:

@@ -11,12 +11,12 @@ import io
 
 import torch
 
-from torchreid_magnifier.export.description import describe
-from torchreid_magnifier.export.parity import Parity, compare, pedestrians
-from torchreid_magnifier.export.program import trace
-from torchreid_magnifier.export.writing import FORMATS
+from torchreid_magnifier.inference.export.description import describe
+from torchreid_magnifier.inference.export.parity import Parity, compare, pedestrians
+from torchreid_magnifier.inference.export.program import trace
+from torchreid_magnifier.inference.export.writing import FORMATS
+from torchreid_magnifier.inference.network import Network, Preprocessing
 from torchreid_magnifier.models import ALL_MODELS
-from torchreid_magnifier.networks import Network, Preprocessing
 
 
 def measure(name: str, height: int, width: int, batches: list[int]) -> str:

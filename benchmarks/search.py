@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from measuring.machine import GIB, describe
 
-from torchreid_magnifier.retrieval import (
+from torchreid_magnifier.inference.retrieval import (
     Embeddings,
     ExactIndex,
     FaissIndex,
@@ -43,7 +43,7 @@ from torchreid_magnifier.retrieval import (
     search,
     write_embeddings,
 )
-from torchreid_magnifier.retrieval.faiss_index import KINDS
+from torchreid_magnifier.inference.retrieval.faiss_index import KINDS
 
 SIZE, LATENT = 4096, 64
 LOOKS = 200

@@ -13,13 +13,13 @@ import torch
 import torchreid
 from torch.utils.data import DataLoader
 
-from torchreid_magnifier.cli.engines import SoftmaxEngine, TripletEngine
-from torchreid_magnifier.distributed.engine import distributed
-from torchreid_magnifier.distributed.launch import joined
-from torchreid_magnifier.distributed.loaders import share_of_training
-from torchreid_magnifier.distributed.processes import ALONE, Processes
 from torchreid_magnifier.models import ALL_MODELS
 from torchreid_magnifier.parts import NUM_PARTS
+from torchreid_magnifier.training.distributed.engine import distributed
+from torchreid_magnifier.training.distributed.launch import joined
+from torchreid_magnifier.training.distributed.loaders import share_of_training
+from torchreid_magnifier.training.distributed.processes import ALONE, Processes
+from torchreid_magnifier.training.engines import SoftmaxEngine, TripletEngine
 
 NUM_CLASSES, BATCH, SEED = 4, 8, 5
 CASES = {  # name of the case -> model, its loss, options of the engine, number of steps

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from torchreid_magnifier import autoload
+from torchreid_magnifier import _autoload as autoload
 
 REPOSITORY = Path(__file__).parents[1]
 HOOK = "_torchreid_magnifier_autoload"
@@ -144,7 +144,7 @@ def test_importing_torchreid_is_enough(installed, tmp_path):
         "torchreid.__spec__.loader is torchreid.__loader__)"
     )
     result = run(installed.python, "-c", code, cwd=tmp_path)
-    expected = "torchreid_magnifier.models.magnifiernet SourceFileLoader True\n"
+    expected = "torchreid_magnifier.models.magnifiernet.model SourceFileLoader True\n"
     assert result.stdout == expected
     assert "torchreid-magnifier" not in result.stderr
 
@@ -228,7 +228,7 @@ def where_weights_are(python: Path | str, folder: Path, **options) -> str:
 
 
 def test_the_weights_are_installed_with_the_package(installed, tmp_path):
-    shipped = installed.packages / "torchreid_magnifier" / "weights" / "shipped"
+    shipped = installed.packages / "torchreid_magnifier" / "hub" / "shipped"
     assert where_weights_are(installed.python, tmp_path) == f"{shipped / 'stand-in.pth'}\n"
 
 
@@ -253,7 +253,7 @@ def test_the_wheel_lists_the_hook_and_the_type_marker(wheel):
         listed = {line.split(",")[0] for line in archive.read(record).decode().splitlines()}
         (line,) = archive.read(f"{HOOK}.pth").decode().splitlines()
     assert {f"{HOOK}.py", f"{HOOK}.pth", "torchreid_magnifier/py.typed"} <= listed
-    assert "torchreid_magnifier/weights/shipped/stand-in.pth" in listed
+    assert "torchreid_magnifier/hub/shipped/stand-in.pth" in listed
     assert line.startswith("import ")
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchreid_magnifier.checkpoints import (
+from torchreid_magnifier.hub.checkpoint import (
     WEIGHTS_ONLY,
     CheckpointError,
     load_weights,

@@ -18,13 +18,15 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
-from torchreid_magnifier.cli import ablation_report, main, saved
-from torchreid_magnifier.cli.ablation import Ablation, Run
-from torchreid_magnifier.cli.ablation_grids import GRIDS, choose
-from torchreid_magnifier.cli.saved import Result
+from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.train import read_configs
-from torchreid_magnifier.models.magnifiernet import MODELS
+from torchreid_magnifier.experiments import ablation_report
+from torchreid_magnifier.experiments.ablation import Ablation, Run
+from torchreid_magnifier.experiments.ablation_grids import GRIDS, choose
+from torchreid_magnifier.models.magnifiernet.model import MODELS
 from torchreid_magnifier.models.san import SAN_MODELS
+from torchreid_magnifier.training import resume as saved
+from torchreid_magnifier.training.resume import Result
 
 DATASETS = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
 

@@ -12,9 +12,9 @@ from torchreid import engine as torchreid_engine
 from tqdm import tqdm
 
 from torchreid_magnifier.cli import demo, main
-from torchreid_magnifier.cli.comparison import Comparison, Settings
-from torchreid_magnifier.data.synthetic import Settings as People
-from torchreid_magnifier.data.synthetic import generate
+from torchreid_magnifier.experiments.comparison import Comparison, Settings
+from torchreid_magnifier.synthetic import Settings as People
+from torchreid_magnifier.synthetic import generate
 
 TINY = Settings(epochs=(1, 1), height=64, width=32, batch_size=16, workers=0)
 FEW = People(train_ids=6, test_ids=8, distractors=5)  # torchreid ranks 50 images at least
@@ -24,7 +24,7 @@ FEW = People(train_ids=6, test_ids=8, distractors=5)  # torchreid ranks 50 image
 def few_people():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(
-            "torchreid_magnifier.data.synthetic.dataset.generate", partial(generate, settings=FEW)
+            "torchreid_magnifier.synthetic.dataset.generate", partial(generate, settings=FEW)
         )
         yield
 

@@ -20,11 +20,11 @@ from PIL import Image
 from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier.cli import main, network_options
+from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.retrieval import extraction, find_sources, read_embeddings
+from torchreid_magnifier.inference.retrieval.pictures import Place, read_places
 from torchreid_magnifier.models import MODELS, MagnifierNet
-from torchreid_magnifier.networks import open_network
 from torchreid_magnifier.parts import NUM_PARTS
-from torchreid_magnifier.retrieval import extraction, find_sources, read_embeddings
-from torchreid_magnifier.retrieval.pictures import Place, read_places
 
 FRAMES = 12
 
@@ -229,7 +229,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_file(
 def test_a_killed_run_goes_on(crops, run, weights, monkeypatch):
     code = (
         "import sys, torch\n"
-        "from torchreid_magnifier.retrieval import extraction\n"
+        "from torchreid_magnifier.inference.retrieval import extraction\n"
         "from torchreid_magnifier.cli import main\n"
         "torch.set_num_threads(1)\n"
         "extraction.CHUNK = 1\n"

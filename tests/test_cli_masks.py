@@ -15,13 +15,13 @@ from torchvision.models import get_model, get_model_weights
 
 import torchreid_magnifier
 from torchreid_magnifier import registry
+from torchreid_magnifier.annotate.images import dataset_images
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.masks import show
 from torchreid_magnifier.data.masks import find_mask, read_mask
-from torchreid_magnifier.data.synthetic import Settings, generate
 from torchreid_magnifier.figures import contact_sheet
-from torchreid_magnifier.parsing.images import dataset_images
 from torchreid_magnifier.parts import PARTS
+from torchreid_magnifier.synthetic import Settings, generate
 
 SMALL = Settings(train_ids=2, test_ids=2, distractors=2)
 

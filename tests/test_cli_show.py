@@ -15,9 +15,9 @@ from torchreid import models as torchreid_models
 
 from torchreid_magnifier import figures
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.explain.activations import activation_map, branch_maps
-from torchreid_magnifier.explain.pictures import inspect_images, read_image
-from torchreid_magnifier.networks import open_network
+from torchreid_magnifier.inference.explain.activations import activation_map, branch_maps
+from torchreid_magnifier.inference.explain.pictures import inspect_images, read_image
+from torchreid_magnifier.inference.network import open_network
 from torchreid_magnifier.parts import PARTS
 
 TR14_SCRIPT = Path(torchreid.__file__).parents[1] / "tools" / "visualize_actmap.py"

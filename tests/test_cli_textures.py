@@ -13,11 +13,11 @@ from torchreid import data as torchreid_data
 from torchreid import models as torchreid_models
 
 import torchreid_magnifier
+from torchreid_magnifier.annotate.textures import to_pixels
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.textures import show
 from torchreid_magnifier.figures import pairs_figure
-from torchreid_magnifier.networks import open_network
-from torchreid_magnifier.texturing import to_pixels
+from torchreid_magnifier.inference.network import open_network
 
 HEIGHT, WIDTH = 64, 32
 

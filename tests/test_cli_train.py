@@ -17,10 +17,10 @@ import yaml
 from torch.utils.data import DataLoader
 
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.cli.saved import newest
-from torchreid_magnifier.data.loaders import keeping_workers
 from torchreid_magnifier.losses import BatchHardTripletLoss
-from torchreid_magnifier.optim import use_fused
+from torchreid_magnifier.training.loaders import keeping_workers
+from torchreid_magnifier.training.optim import use_fused
+from torchreid_magnifier.training.resume import newest
 
 SMALL = {
     "model": {"name": "osnet_x0_25", "pretrained": False},

@@ -15,11 +15,12 @@ import pytest
 import torchreid
 from PIL import Image
 
-from torchreid_magnifier.cli import checks, main
-from torchreid_magnifier.cli.config import default_config, merge_file
-from torchreid_magnifier.data.synthetic import Settings, generate
+from torchreid_magnifier.cli import main
 from torchreid_magnifier.models import ALL_MODELS
 from torchreid_magnifier.parts import NUM_PARTS
+from torchreid_magnifier.synthetic import Settings, generate
+from torchreid_magnifier.training import checks
+from torchreid_magnifier.training.config import default_config, merge_file
 
 CONFIGS = Path(__file__).parent.parent / "examples" / "configs"
 FILES = sorted(CONFIGS.glob("*.yaml"))
@@ -265,7 +266,7 @@ def root(tmp_path_factory):
     make_pit(root / "pit")
     few = partial(generate, settings=Settings(train_ids=8, test_ids=4, distractors=0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchreid_magnifier.data.synthetic.dataset.generate", few)
+        patch.setattr("torchreid_magnifier.synthetic.dataset.generate", few)
         yield root
 
 

@@ -7,14 +7,10 @@ from parity import recipe, san_recipe
 from torchreid import models as torchreid_models
 from torchreid import utils as torchreid_utils
 
-from torchreid_magnifier import (
-    CheckpointError,
-    convert_official_state_dict,
-    convert_san_state_dict,
-)
-from torchreid_magnifier.checkpoints import WEIGHTS_ONLY
+from torchreid_magnifier import CheckpointError, convert_official_state_dict, convert_san_state_dict
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.networks import open_network
+from torchreid_magnifier.hub.checkpoint import WEIGHTS_ONLY
+from torchreid_magnifier.inference.network import open_network
 
 
 def released(num_classes=5):

@@ -9,10 +9,10 @@ import torchreid
 from torch import nn
 
 from torchreid_magnifier import SAN
-from torchreid_magnifier.cli.config import CommandError
-from torchreid_magnifier.cli.engines import SoftmaxEngine, TripletEngine
-from torchreid_magnifier.optim import fused as fused_steps
-from torchreid_magnifier.optim import use_fused
+from torchreid_magnifier.training.config import CommandError
+from torchreid_magnifier.training.engines import SoftmaxEngine, TripletEngine
+from torchreid_magnifier.training.optim import fused as fused_steps
+from torchreid_magnifier.training.optim import use_fused
 
 DATA = SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=4)
 PIDS = torch.arange(8) // 2

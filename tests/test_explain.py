@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 from torchreid import models as torchreid_models
 
-from torchreid_magnifier.explain import ExplainError
-from torchreid_magnifier.explain.activations import (
+from torchreid_magnifier.inference.explain import ExplainError
+from torchreid_magnifier.inference.explain.activations import (
     JOINT,
     activation_map,
     branch_maps,
     region_activation_maps,
 )
-from torchreid_magnifier.explain.pictures import find_images, inspect_images, read_image
-from torchreid_magnifier.explain.rankings import (
+from torchreid_magnifier.inference.explain.pictures import find_images, inspect_images, read_image
+from torchreid_magnifier.inference.explain.rankings import (
     EvaluationSet,
     Sample,
     Search,
@@ -24,10 +24,10 @@ from torchreid_magnifier.explain.rankings import (
     region_standings,
     see_evaluation_set,
 )
-from torchreid_magnifier.explain.regions import region_similarity
+from torchreid_magnifier.inference.explain.regions import region_similarity
+from torchreid_magnifier.inference.network import Network, Preprocessing
 from torchreid_magnifier.losses import SemanticDiversityLoss
-from torchreid_magnifier.models.inspection import Inspection
-from torchreid_magnifier.networks import Network, Preprocessing
+from torchreid_magnifier.models.embedding import Inspection
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from torchreid_magnifier.cli import FAILED, USAGE_ERROR, main
-from torchreid_magnifier.export import (
+from torchreid_magnifier.inference.export import (
     Description,
     ExportError,
     ParityError,
@@ -21,12 +21,12 @@ from torchreid_magnifier.export import (
     pt2_file,
     read_description,
 )
-from torchreid_magnifier.export.description import describe
-from torchreid_magnifier.export.parity import TOLERANCE, compare, pedestrians
-from torchreid_magnifier.export.program import InferenceGraph, trace
-from torchreid_magnifier.export.writing import FORMATS
+from torchreid_magnifier.inference.export.description import describe
+from torchreid_magnifier.inference.export.parity import TOLERANCE, compare, pedestrians
+from torchreid_magnifier.inference.export.program import InferenceGraph, trace
+from torchreid_magnifier.inference.export.writing import FORMATS
+from torchreid_magnifier.inference.network import Network, Preprocessing
 from torchreid_magnifier.models import ALL_MODELS
-from torchreid_magnifier.networks import Network, Preprocessing
 from torchreid_magnifier.parts import PARTS
 
 SMALLEST = "magnifiernet_r18_g"

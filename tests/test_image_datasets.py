@@ -15,11 +15,11 @@ from torchreid import data as torchreid_data
 
 import torchreid_magnifier
 from torchreid_magnifier import registry
+from torchreid_magnifier.annotate import ParsingError
+from torchreid_magnifier.annotate.images import dataset_images
 from torchreid_magnifier.data.image_datasets.base import DatasetError
 from torchreid_magnifier.data.image_datasets.image_folder import OWN_FOLDERS, TABLE
 from torchreid_magnifier.data.masks import MASKS, MaskError
-from torchreid_magnifier.parsing import ParsingError
-from torchreid_magnifier.parsing.images import dataset_images
 
 DATASETS = torchreid_data.register_image_dataset.__globals__["__image_datasets"]
 WIDTH, HEIGHT = 8, 16

@@ -10,12 +10,12 @@ from filelock import FileLock
 from PIL import Image
 
 import torchreid_magnifier
+from torchreid_magnifier.annotate.importing import split_classes
+from torchreid_magnifier.annotate.label_tables import FORMATS, Class, Format
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.data.masks import read_mask
-from torchreid_magnifier.data.synthetic import Settings, generate
-from torchreid_magnifier.parsing.importing import split_classes
-from torchreid_magnifier.parsing.label_tables import FORMATS, Class, Format
 from torchreid_magnifier.parts import FOREGROUND, PARTS
+from torchreid_magnifier.synthetic import Settings, generate
 
 HEIGHT, WIDTH = 128, 64
 

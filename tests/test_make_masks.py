@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from torchreid_magnifier.annotate.images import folder_images
+from torchreid_magnifier.annotate.make import make_masks
+from torchreid_magnifier.annotate.poses import pose_from_coco
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.parsing.images import folder_images
-from torchreid_magnifier.parsing.make import make_masks
-from torchreid_magnifier.parsing.poses import pose_from_coco
 
 COUNT = 1500
 STANDING = np.array(

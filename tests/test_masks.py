@@ -5,13 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from torchreid_magnifier.data.masks import (
-    MASKS,
-    MaskError,
-    find_mask,
-    mask_candidates,
-    read_mask,
-)
+from torchreid_magnifier.data.masks import MASKS, MaskError, find_mask, mask_candidates, read_mask
 
 WIDTH, HEIGHT = 8, 16
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from torchreid_magnifier.optim import WarmupMultiStepLR, default_warmup_epochs
+from torchreid_magnifier.training.optim import WarmupMultiStepLR, default_warmup_epochs
 
 
 def make_optimizer(*learning_rates: float) -> torch.optim.Optimizer:

@@ -16,8 +16,9 @@ from torchreid_magnifier import (
     SemanticDiversityLoss,
     convert_official_state_dict,
 )
-from torchreid_magnifier.models import MODELS, magnifiernet
+from torchreid_magnifier.models import MODELS
 from torchreid_magnifier.models.layers import BNNeck
+from torchreid_magnifier.models.magnifiernet import model as magnifiernet
 from torchreid_magnifier.models.regions import region_shares, shrink_labels
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 

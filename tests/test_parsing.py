@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
-from torchreid_magnifier.data.synthetic.generate import plan
-from torchreid_magnifier.data.synthetic.scene import render
-from torchreid_magnifier.parsing import ParsingError
-from torchreid_magnifier.parsing.drawing import draw_parts
-from torchreid_magnifier.parsing.keypoints import KeypointFiles, read_names
-from torchreid_magnifier.parsing.person_mask import PersonMask
-from torchreid_magnifier.parsing.poses import central_pose, pose_from_14, pose_from_coco
+from torchreid_magnifier.annotate import ParsingError
+from torchreid_magnifier.annotate.drawing import draw_parts
+from torchreid_magnifier.annotate.keypoints import KeypointFiles, read_names
+from torchreid_magnifier.annotate.person_mask import PersonMask
+from torchreid_magnifier.annotate.poses import central_pose, pose_from_14, pose_from_coco
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS, PARTS
+from torchreid_magnifier.synthetic.generate import plan
+from torchreid_magnifier.synthetic.scene import render
 
 NAMES = (
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "

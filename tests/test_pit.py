@@ -130,7 +130,7 @@ def test_a_missing_texture_is_told_with_the_places_tried(root, capsys):
 
 
 def test_part_labels_can_be_made_for_it_as_for_every_dataset(root):
-    from torchreid_magnifier.parsing.images import dataset_images
+    from torchreid_magnifier.annotate.images import dataset_images
 
     images = dataset_images("pit_masks", str(root))
     assert len(images.paths) == 8 and images.root == f"{root}/pit/images"

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from torchreid_magnifier.models.magnifiernet.semantic_adversarial import RegionSampler
 from torchreid_magnifier.models.regions import (
     keep_regions,
     region_maps,
@@ -12,7 +13,6 @@ from torchreid_magnifier.models.regions import (
     selection,
     shrink_labels,
 )
-from torchreid_magnifier.models.semantic_adversarial import RegionSampler
 from torchreid_magnifier.parts import BACKGROUND, LOWER_TORSO, NUM_PARTS, UPPER_TORSO
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import torchreid_magnifier
 from torchreid_magnifier import CheckpointError, WarmupMultiStepLR, registry
-from torchreid_magnifier.checkpoints import WEIGHTS_ONLY
+from torchreid_magnifier.hub.checkpoint import WEIGHTS_ONLY
 from torchreid_magnifier.models import MODELS, SAN, SAN_MODELS, MagnifierNet
 
 MODEL_NAMES = vars(torchreid.models)["__model_factory"]

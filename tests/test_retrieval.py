@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchreid_magnifier.parts import NUM_PARTS, PARTS
-from torchreid_magnifier.retrieval import (
+from torchreid_magnifier.inference.retrieval import (
     Embeddings,
     ExactIndex,
     FaissIndex,
@@ -22,6 +21,7 @@ from torchreid_magnifier.retrieval import (
     search,
     write_embeddings,
 )
+from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 METADATA = Metadata(
     "magnifiernet_r18", "people", "0" * 64, 64, 32, (0.5, 0.25, 0.1), (0.5, 0.25, 0.125)

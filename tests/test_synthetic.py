@@ -15,19 +15,19 @@ import cv2
 import numpy as np
 import pytest
 
-from torchreid_magnifier.data.synthetic import (
+from torchreid_magnifier.parts import FOREGROUND, NUM_PARTS, PARTS
+from torchreid_magnifier.synthetic import (
     Settings,
     SyntheticPedestrians,
     SyntheticPedestriansOccluded,
     dataset,
     generate,
 )
-from torchreid_magnifier.parts import FOREGROUND, NUM_PARTS, PARTS
 
 SMALL = Settings(train_ids=1, test_ids=2, distractors=1)
-writing = sys.modules["torchreid_magnifier.data.synthetic.generate"]
-scene = sys.modules["torchreid_magnifier.data.synthetic.scene"]
-body = sys.modules["torchreid_magnifier.data.synthetic.body"]
+writing = sys.modules["torchreid_magnifier.synthetic.generate"]
+scene = sys.modules["torchreid_magnifier.synthetic.scene"]
+body = sys.modules["torchreid_magnifier.synthetic.body"]
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,18 @@ from PIL import Image
 from torchvision import transforms as T
 
 from torchreid_magnifier.data.datasets import with_textures
-from torchreid_magnifier.data.synthetic import Settings, SyntheticPedestrians, dataset, generate
-from torchreid_magnifier.data.synthetic.canvas import tint
-from torchreid_magnifier.data.synthetic.identity import identity
-from torchreid_magnifier.data.synthetic.plan import plan
-from torchreid_magnifier.data.synthetic.texture import NOTHING, TEXTURE_SIZE, draw_texture
 from torchreid_magnifier.data.textures import TextureError
 from torchreid_magnifier.parts import PARTS
+from torchreid_magnifier.synthetic import Settings, SyntheticPedestrians, dataset, generate
+from torchreid_magnifier.synthetic.canvas import tint
+from torchreid_magnifier.synthetic.identity import identity
+from torchreid_magnifier.synthetic.plan import plan
+from torchreid_magnifier.synthetic.texture import NOTHING, TEXTURE_SIZE, draw_texture
 
 SMALL = Settings(train_ids=2, test_ids=1, distractors=1)
-writing = sys.modules["torchreid_magnifier.data.synthetic.generate"]
-drawing = sys.modules["torchreid_magnifier.data.synthetic.texture"]
-scene = sys.modules["torchreid_magnifier.data.synthetic.scene"]
+writing = sys.modules["torchreid_magnifier.synthetic.generate"]
+drawing = sys.modules["torchreid_magnifier.synthetic.texture"]
+scene = sys.modules["torchreid_magnifier.synthetic.scene"]
 
 # Points in the texture (row, column): of the front; the back is half the width further right.
 BAG, FACE, HAIR, EAR = (28, 20), (36, 64), (28, 64), (28, 108)

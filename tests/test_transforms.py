@@ -87,7 +87,7 @@ NORMALIZE = T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         [T.ToTensor(), T.Normalize([0.5], [0.25])],
         [T.PILToTensor(), T.ConvertImageDtype(torch.float64), NORMALIZE],
     ],
-    ids=str,
+    ids=lambda steps: ", ".join(type(step).__name__ for step in steps),
 )
 def test_it_is_so_whatever_goes_on_after_the_normalisation(steps):
     image = noise_image(np.random.default_rng(0))

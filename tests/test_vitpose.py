@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from torchreid_magnifier.annotate import ParsingError
+from torchreid_magnifier.annotate.images import folder_images
+from torchreid_magnifier.annotate.make import make_masks
+from torchreid_magnifier.annotate.vitpose import MIN_SCORE, VitPose
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.data.masks import read_mask
-from torchreid_magnifier.parsing import ParsingError
-from torchreid_magnifier.parsing.images import folder_images
-from torchreid_magnifier.parsing.make import make_masks
-from torchreid_magnifier.parsing.vitpose import MIN_SCORE, VitPose
 
 
 def save_model(folder, keypoints=17, experts=1):

@@ -13,12 +13,12 @@ import yaml
 
 import torchreid_magnifier
 from torchreid_magnifier import CheckpointError, load_pretrained
-from torchreid_magnifier.checkpoints import read_checkpoint, state_dict_of
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.models.magnifiernet import MODELS
-from torchreid_magnifier.weights import WeightsError, cache, entries, fetch, find
-from torchreid_magnifier.weights.manifest import OWN_MANIFESTS, read_manifest
-from torchreid_magnifier.weights.pack import pack
+from torchreid_magnifier.hub import WeightsError, cache, entries, fetch, find
+from torchreid_magnifier.hub.card import OWN_MANIFESTS, read_manifest
+from torchreid_magnifier.hub.checkpoint import read_checkpoint, state_dict_of
+from torchreid_magnifier.hub.pack import pack
+from torchreid_magnifier.models.magnifiernet.model import MODELS
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -395,7 +395,7 @@ def test_list_says_where_files_are(tmp_path, monkeypatch, capsys):
 
 
 def test_no_weights_at_all(tmp_path, monkeypatch, capsys):
-    from torchreid_magnifier.weights import manifest
+    from torchreid_magnifier.hub import card as manifest
 
     write(tmp_path / "manifest.yaml")
     monkeypatch.setattr(manifest, "_package_folder", lambda: tmp_path)

@@ -21,7 +21,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from torchreid_magnifier.weights import Weights, WeightsError, cache, download, fetch
+from torchreid_magnifier.hub import Weights, WeightsError, cache, download, fetch
 
 BODY = np.random.default_rng(0).bytes(1_500_000)
 OTHER = np.random.default_rng(1).bytes(len(BODY))
@@ -424,7 +424,7 @@ def test_drive_answers_what_gdown_does_not_expect(drive, target):
 PROGRAM = """
 import sys
 from test_weights_download import entry
-from torchreid_magnifier.weights import fetch
+from torchreid_magnifier.hub import fetch
 print("ready", flush=True)
 sys.stdin.readline()
 print(fetch(entry(sys.argv[1])))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchreid_magnifier.parsing import ParsingError
-from torchreid_magnifier.parsing.workers import Workers
+from torchreid_magnifier.annotate import ParsingError
+from torchreid_magnifier.annotate.workers import Workers
 
 
 def make_work():

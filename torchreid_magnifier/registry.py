@@ -17,16 +17,16 @@ from typing import Any
 
 import torchreid
 
-from .checkpoints import allow_numpy_scalars, load_weights, require_resumable, unwrap
 from .data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, with_masks, with_textures
 from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
-from .data.synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .evaluation.engine import Evaluating
+from .hub.checkpoint import allow_numpy_scalars, load_weights, require_resumable, unwrap
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import NAMED_MODELS
-from .models.carrier import LossCarrier
-from .optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs
+from .models.base import LossCarrier
+from .synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
+from .training.optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs
 
 SCHEDULES = {  # name -> method of the warm-up
     "warmup_multi_step": "linear",

@@ -14,10 +14,10 @@ from torchreid import engine as torchreid_engine
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 
-from torchreid_magnifier.cli.config import default_config, merge_file, optimizer_arguments
-from torchreid_magnifier.cli.engines import TripletEngine
 from torchreid_magnifier.models import MODELS, architecture
-from torchreid_magnifier.optim import use_fused
+from torchreid_magnifier.training.config import default_config, merge_file, optimizer_arguments
+from torchreid_magnifier.training.engines import TripletEngine
+from torchreid_magnifier.training.optim import use_fused
 
 from .machine import ROOT
 from .released import Released

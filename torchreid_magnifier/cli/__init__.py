@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from ..distributed.launch import launched, told_once
+from ..training.distributed.launch import launched, told_once
 
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",

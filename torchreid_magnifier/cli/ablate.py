@@ -12,11 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..checkpoints import CheckpointError
 from ..data.companions import CompanionError
-from . import FAILED, USAGE_ERROR, ablation_grids, ablation_report
-from .ablation import Ablation, FailedRun, check_options
-from .config import CommandError
+from ..experiments import ablation_grids, ablation_report
+from ..experiments.ablation import Ablation, FailedRun, check_options
+from ..hub.checkpoint import CheckpointError
+from ..training.config import CommandError
+from . import FAILED, USAGE_ERROR
 from .train import add_options, parse, read_configs
 
 _DESCRIPTION = """\

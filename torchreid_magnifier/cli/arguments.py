@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from .config import CommandError
+from ..training.config import CommandError
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints import CheckpointError, read_checkpoint, write_weights
-from ..conversion import convert_checkpoint
+from ..hub.checkpoint import CheckpointError, read_checkpoint, write_weights
+from ..hub.conversion import convert_checkpoint
 from . import USAGE_ERROR
 
 

@@ -26,12 +26,12 @@ from tqdm import tqdm
 
 from .. import figures
 from ..data.masks import find_mask, read_mask
+from ..experiments.comparison import GLOBAL, WHOLE, Comparison, Sample, Settings, Stage
 from ..files import write_atomically
-from ..metrics import confusion, iou_per_part
+from ..losses.metrics import confusion, iou_per_part
 from ..models.regions import shrink_labels
 from ..parts import NUM_PARTS
 from . import USAGE_ERROR
-from .comparison import GLOBAL, WHOLE, Comparison, Sample, Settings, Stage
 
 NAMES = {GLOBAL: "Global branch alone", WHOLE: "MagnifierNet"}
 SHOWN_MASKS, SHOWN_RANKINGS, RANKING_LENGTH = (4, 4), (3, 5), 10  # (clear, occluded) queries

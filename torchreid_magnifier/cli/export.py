@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints import CheckpointError
-from ..export import Export, ExportError, check_target, export_network
-from ..weights import WeightsError
+from ..hub import WeightsError
+from ..hub.checkpoint import CheckpointError
+from ..inference.export import Export, ExportError, check_target, export_network
 from . import FAILED, USAGE_ERROR
 from .network_options import add_network_options, chosen_network
 

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints import CheckpointError
-from ..retrieval import RetrievalError, extract
-from ..weights import WeightsError
+from ..hub import WeightsError
+from ..hub.checkpoint import CheckpointError
+from ..inference.retrieval import RetrievalError, extract
+from ..training.config import CommandError
 from . import FAILED, USAGE_ERROR
 from .arguments import positive
-from .config import CommandError
 from .network_options import add_network_options, chosen_network
 
 

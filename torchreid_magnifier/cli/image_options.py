@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from ..parsing import ParsingError
-from ..parsing.images import Images, dataset_images, folder_images
+from ..annotate import ParsingError
+from ..annotate.images import Images, dataset_images, folder_images
 from ..registry import dataset_names
-from .config import closest
+from ..training.config import closest
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:

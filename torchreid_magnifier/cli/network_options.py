@@ -4,8 +4,8 @@ import argparse
 
 import torch
 
-from ..networks import Network, open_network
-from .config import CommandError
+from ..inference.network import Network, open_network
+from ..training.config import CommandError
 
 
 def add_network_options(parser: argparse.ArgumentParser, device: bool = True) -> None:

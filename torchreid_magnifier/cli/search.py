@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checkpoints import CheckpointError
 from ..files import write_atomically
-from ..networks import Network
-from ..parts import BACKGROUND
-from ..retrieval import (
+from ..hub import WeightsError
+from ..hub.checkpoint import CheckpointError
+from ..inference.network import Network
+from ..inference.retrieval import (
     Embeddings,
     ExactIndex,
     FaissIndex,
@@ -28,16 +28,16 @@ from ..retrieval import (
     recall,
     search,
 )
-from ..retrieval.embeddings import concatenated
-from ..retrieval.faiss_index import APPROXIMATE, KINDS
-from ..retrieval.files import is_embedding_file
-from ..retrieval.pictures import read_places
-from ..retrieval.search import METRICS, Index
-from ..retrieval.sources import is_video
-from ..weights import WeightsError
+from ..inference.retrieval.embeddings import concatenated
+from ..inference.retrieval.faiss_index import APPROXIMATE, KINDS
+from ..inference.retrieval.files import is_embedding_file
+from ..inference.retrieval.pictures import read_places
+from ..inference.retrieval.search import METRICS, Index
+from ..inference.retrieval.sources import is_video
+from ..parts import BACKGROUND
+from ..training.config import CommandError
 from . import FAILED, USAGE_ERROR
 from .arguments import check_picture, positive
-from .config import CommandError
 from .network_options import add_device, chosen_network
 from .show.options import image_name
 

@@ -26,18 +26,13 @@ from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
-from ..checkpoints import CheckpointError, read_checkpoint
 from ..data.companions import CompanionError
-from ..data.loaders import keeping_workers
-from ..distributed.engine import distributed
-from ..distributed.launch import LaunchError, joined, leave_last, told_once
-from ..distributed.processes import ALONE, FailedElsewhere, Processes
 from ..evaluation import EvaluationError
-from ..models.carrier import LossCarrier
-from ..optim import use_fused
-from . import FAILED, USAGE_ERROR, saved
-from .checks import check, check_together, missing_folders
-from .config import (
+from ..hub.checkpoint import CheckpointError, read_checkpoint
+from ..models.base import LossCarrier
+from ..training import resume as saved
+from ..training.checks import check, check_together, missing_folders
+from ..training.config import (
     DEFAULTS,
     CommandError,
     datamanager_arguments,
@@ -48,7 +43,13 @@ from .config import (
     run_arguments,
     scheduler_arguments,
 )
-from .engines import SoftmaxEngine, TripletEngine
+from ..training.distributed.engine import distributed
+from ..training.distributed.launch import LaunchError, joined, leave_last, told_once
+from ..training.distributed.processes import ALONE, FailedElsewhere, Processes
+from ..training.engines import SoftmaxEngine, TripletEngine
+from ..training.loaders import keeping_workers
+from ..training.optim import use_fused
+from . import FAILED, USAGE_ERROR
 
 _SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..distributed.batch import mean_over_processes
+from .batch import mean_over_processes
 
 
 class PartSegmentationLoss(nn.Module):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..distributed.batch import mean_over_processes
+from .batch import mean_over_processes
 
 
 def pairwise_cosines(features: Tensor, eps: float = 1e-6) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from .magnifiernet import MODELS, MagnifierNet
+from .magnifiernet.model import MODELS, MagnifierNet
 from .san import SAN, SAN_MODELS
 
 ALL_MODELS: dict[str, Callable[..., MagnifierNet | SAN]] = {**MODELS, **SAN_MODELS}

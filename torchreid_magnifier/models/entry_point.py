@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..checkpoints import restore
+from ..hub.checkpoint import restore
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -39,7 +39,7 @@ def _build(
     """
     if not isinstance(pretrained, str):
         return cls(num_classes, loss, pretrained=pretrained, **options)
-    from ..weights import fetch, find  # which know the names of the models, from here
+    from ..hub import fetch, find  # which know the names of the models, from here
 
     path = fetch(find(pretrained, model=model_name))
     model = cls(num_classes, loss, pretrained=False, **options)

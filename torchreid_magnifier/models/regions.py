@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..distributed.batch import mean_over_processes
+from ..losses.batch import mean_over_processes
 from ..parts import NUM_PARTS
 from .layers import widened
 

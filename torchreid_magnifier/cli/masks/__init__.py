@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...parsing import ParsingError
+from ...annotate import ParsingError
+from ...training.config import CommandError
 from ..actions import run_action
-from ..config import CommandError
 from . import check, formats, import_labels, make, show
 
 ACTIONS = {

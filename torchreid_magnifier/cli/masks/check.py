@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ...annotate.survey import survey_masks
 from ...data.masks import MASKS
-from ...parsing.survey import survey_masks
 from ...parts import FOREGROUND, PARTS
 from .. import FAILED
 from ..image_options import add_image_options, chosen_images, image_arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ...parsing.label_tables import FORMATS, format_table
+from ...annotate.label_tables import FORMATS, format_table
 
 HELP = "print the classes of other parsers and the parts that they become"
 

@@ -7,8 +7,8 @@ import argparse
 from typing import Any
 
 from ... import __version__
-from ...parsing.importing import MIN_CONFIDENCE, LabelFiles, import_masks
-from ...parsing.label_tables import FORMATS
+from ...annotate.importing import MIN_CONFIDENCE, LabelFiles, import_masks
+from ...annotate.label_tables import FORMATS
 from ..image_options import add_image_options, chosen_images
 from .options import add_keypoint_options, add_writing_options, keypoint_files
 from .report import report

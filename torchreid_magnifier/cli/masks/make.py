@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from ... import __version__
-from ...parsing import keypointrcnn, vitpose
-from ...parsing.detectors import device
-from ...parsing.images import Images
-from ...parsing.make import Parser, make_masks
+from ...annotate import keypointrcnn, vitpose
+from ...annotate.detectors import device
+from ...annotate.images import Images
+from ...annotate.make import Parser, make_masks
 from ..arguments import positive
 from ..image_options import add_image_options, chosen_images
 from .options import add_keypoint_options, add_writing_options, keypoint_files

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from ...parsing.images import Images
-from ...parsing.keypoints import KeypointFiles, read_names
+from ...annotate.images import Images
+from ...annotate.keypoints import KeypointFiles, read_names
 from ..arguments import positive
 
 _WORKERS = 8  # a process with a network takes 1 to 2 GB

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ...annotate.images import Images
+from ...annotate.survey import survey_masks
 from ...data.masks import MASKS
-from ...parsing.images import Images
-from ...parsing.survey import survey_masks
 from .. import FAILED
 
 _LISTED = 5

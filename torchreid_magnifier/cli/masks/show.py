@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ...annotate.images import Images
 from ...data.masks import MASKS, read_mask
 from ...figures import LabelledImage, contact_sheet
-from ...parsing.images import Images
-from ..sheets import add_sheet_options, draw_sheet, read_example
+from ...figures.sheets import add_sheet_options, draw_sheet, read_example
 
 HELP = "draw images with their labels"
 

@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _draw(kind: str, argv: Sequence[str]) -> int:
-    from ...checkpoints import CheckpointError
-    from ...explain import ExplainError
-    from ...weights import WeightsError
-    from ..config import CommandError
+    from ...hub import WeightsError
+    from ...hub.checkpoint import CheckpointError
+    from ...inference.explain import ExplainError
+    from ...training.config import CommandError
 
     module = importlib.import_module(f"{__name__}.{kind}")
     parser = argparse.ArgumentParser(

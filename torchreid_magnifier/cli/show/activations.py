@@ -8,14 +8,14 @@ import argparse
 
 import numpy as np
 
-from ...explain.activations import JOINT, branch_maps, region_activation_maps
-from ...explain.needs import require_regions
-from ...explain.pictures import read_image
 from ...figures import HeatBar, PictureRow, heat_figure, heat_overlay, save
-from ...networks import Network
+from ...inference.explain.activations import JOINT, branch_maps, region_activation_maps
+from ...inference.explain.needs import require_regions
+from ...inference.explain.pictures import read_image
+from ...inference.network import Network
 from ...parts import PARTS
+from ...training.config import CommandError
 from ..arguments import check_picture
-from ..config import CommandError
 from .options import (
     add_images,
     add_networks,

@@ -5,19 +5,12 @@ import argparse
 import numpy as np
 
 from ...data.masks import MaskError, find_mask, read_mask
-from ...explain.needs import parts, require_parts
-from ...explain.pictures import read_image
 from ...figures import LabelledImage, MaskExample, contact_sheet, masks_figure, save
+from ...inference.explain.needs import parts, require_parts
+from ...inference.explain.pictures import read_image
 from ..arguments import check_picture
 from ..network_options import add_network_options, chosen_network
-from .options import (
-    add_images,
-    add_out,
-    chosen_images,
-    image_name,
-    inspected,
-    short_name,
-)
+from .options import add_images, add_out, chosen_images, image_name, inspected, short_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...explain.pictures import find_images, inspect_images
-from ...explain.rankings import EvaluationSet, read_evaluation_set
-from ...models.inspection import Inspection
-from ...networks import Network
+from ...inference.explain.pictures import find_images, inspect_images
+from ...inference.explain.rankings import EvaluationSet, read_evaluation_set
+from ...inference.network import Network
+from ...models.embedding import Inspection
 from ...registry import dataset_names
+from ...training.config import CommandError, closest
 from ..arguments import PICTURE_ENDINGS, positive, up_to
-from ..config import CommandError, closest
 from ..network_options import add_details, chosen_network
 
 _LETTERS = 26  # of a file's name

@@ -13,11 +13,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ...explain import ExplainError
-from ...explain.activations import JOINT, branch_maps
-from ...explain.needs import has_regions, parts, require_regions
-from ...explain.pictures import read_image
-from ...explain.rankings import EvaluationSet, SeenSet, region_standings, see_evaluation_set
 from ...figures import (
     HeatBar,
     Hit,
@@ -27,10 +22,20 @@ from ...figures import (
     rankings_figure,
     save,
 )
-from ...networks import Network
+from ...inference.explain import ExplainError
+from ...inference.explain.activations import JOINT, branch_maps
+from ...inference.explain.needs import has_regions, parts, require_regions
+from ...inference.explain.pictures import read_image
+from ...inference.explain.rankings import (
+    EvaluationSet,
+    SeenSet,
+    region_standings,
+    see_evaluation_set,
+)
+from ...inference.network import Network
 from ...parts import BACKGROUND
+from ...training.config import CommandError, closest
 from ..arguments import check_picture, up_to
-from ..config import CommandError, closest
 from .options import (
     add_dataset,
     add_networks,

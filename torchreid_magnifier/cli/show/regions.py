@@ -6,19 +6,12 @@ network after it. Regions that an image lacks are left out of the means.
 
 import argparse
 
-from ...explain.needs import regions, require_regions
-from ...explain.regions import RegionSimilarity, region_similarity
 from ...figures import Similarity, save, similarity_figure
-from ...networks import Network
+from ...inference.explain.needs import regions, require_regions
+from ...inference.explain.regions import RegionSimilarity, region_similarity
+from ...inference.network import Network
 from ..arguments import check_picture
-from .options import (
-    add_dataset,
-    add_networks,
-    add_out,
-    chosen_dataset,
-    chosen_networks,
-    inspected,
-)
+from .options import add_dataset, add_networks, add_out, chosen_dataset, chosen_networks, inspected
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...checkpoints import CheckpointError
-from ...parsing import ParsingError
-from ...weights import WeightsError
+from ...annotate import ParsingError
+from ...hub import WeightsError
+from ...hub.checkpoint import CheckpointError
+from ...training.config import CommandError
 from ..actions import run_action
-from ..config import CommandError
 from . import check, make, show
 
 ACTIONS = {

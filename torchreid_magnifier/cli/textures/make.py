@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ...annotate.textures import make_textures
 from ...data.faults import listed
 from ...data.textures import TextureFiles
-from ...texturing import make_textures
 from .. import FAILED
 from ..arguments import positive
 from ..image_options import add_image_options, chosen_images

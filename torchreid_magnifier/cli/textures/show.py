@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ...annotate.images import Images
 from ...data.textures import TextureFiles, read_texture
 from ...figures import Pair, pairs_figure
-from ...parsing.images import Images
-from ..sheets import add_sheet_options, draw_sheet, read_example
+from ...figures.sheets import add_sheet_options, draw_sheet, read_example
 
 HELP = "draw images with their textures"
 

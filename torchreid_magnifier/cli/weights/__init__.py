@@ -10,8 +10,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ...checkpoints import CheckpointError
-from ...weights import WeightsError
+from ...hub import WeightsError
+from ...hub.checkpoint import CheckpointError
 from .. import USAGE_ERROR
 from . import download, listing, pack, verify
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ...weights import WeightsError, fetch, find
+from ...hub import WeightsError, fetch, find
 from .. import FAILED
 
 HELP = "get the files of weights, and print their paths"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ...weights import Weights, entries
-from ...weights.cache import cached_path
-from ...weights.manifest import OWN_MANIFESTS
+from ...hub import Weights, entries
+from ...hub.cache import cached_path
+from ...hub.card import OWN_MANIFESTS
 
 HELP = "print which weights there are"
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...files import sha256
-from ...weights.pack import pack
+from ...hub.pack import pack
 
 HELP = "make the file for an entry from a checkpoint"
 

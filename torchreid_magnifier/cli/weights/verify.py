@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ...weights import entries, find
-from ...weights.cache import places
+from ...hub import entries, find
+from ...hub.cache import places
 from .. import FAILED
 
 HELP = "check the files that are here"

@@ -1,0 +1,89 @@
+"""Renaming a released state dict, and seeing that it is complete and of the right shapes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...models import ALL_MODELS
+from ..checkpoint import CheckpointError, list_names
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """From what the released code of a paper saves to a model here.
+
+    Attributes:
+        model: name of the model that converted checkpoints are of.
+        classifier: entry there with one row for each training identity.
+        prefixes: of the released names, and ours; both are followed by a dot.
+        source: what the checkpoint must be of, for messages.
+        file: what to give instead of another one, for messages.
+        widths: the published ones, for messages.
+        height, width: of the images that it was released for, in pixels.
+        dist_metric: that it is tested with.
+    """
+
+    model: str
+    classifier: str
+    prefixes: Mapping[str, str]
+    source: str
+    file: str
+    widths: str
+    height: int
+    width: int
+    dist_metric: str
+
+    def rename(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same tensors by our names, for ``load_state_dict(strict=True)`` of ``model``.
+
+        Args:
+            released: tensors by the released names.
+
+        Raises:
+            CheckpointError: if an entry is missing, not known, or of another shape, with its name.
+        """
+        names = self._names()
+        faults = [
+            list_names(names.keys() - released.keys(), "missing"),
+            list_names(released.keys() - names.keys(), "not known"),
+        ]
+        if any(faults):
+            raise CheckpointError(
+                f"This is not a checkpoint of {self.source}, by its entries: "
+                f"{'; '.join(filter(None, faults))}. Give {self.file}."
+            )
+        converted = {ours: released[name] for name, ours in names.items()}
+        expected = self._shapes(self.num_classes(converted))
+        misshapen = {
+            f"{name} {tuple(released[name].shape)} instead of {tuple(expected[ours].shape)}"
+            for name, ours in names.items()
+            if released[name].shape != expected[ours].shape
+        }
+        if misshapen:
+            raise CheckpointError(
+                f"This checkpoint has the names of {self.source}, but "
+                f"{list_names(misshapen, 'of another shape')}: only its published widths can be "
+                f"converted ({self.widths})."
+            )
+        return converted
+
+    def num_classes(self, converted: Mapping[str, Tensor]) -> int:
+        """The training identities of a converted checkpoint."""
+        classifier = converted[self.classifier]
+        return len(classifier) if classifier.numel() > 1 else 1
+
+    def _names(self) -> dict[str, str]:
+        """Every released entry and what it is called here."""
+        released = {ours: prefix for prefix, ours in self.prefixes.items()}
+        names = {}
+        for name in self._shapes(num_classes=1):
+            prefix = next(ours for ours in released if name.startswith(f"{ours}."))
+            names[released[prefix] + name.removeprefix(prefix)] = name
+        return names
+
+    def _shapes(self, num_classes: int) -> dict[str, Tensor]:
+        with torch.device("meta"):  # shapes only: no memory, no weights
+            model = ALL_MODELS[self.model](num_classes, loss="triplet", pretrained=False)
+        return model.state_dict()

@@ -1,0 +1,129 @@
+"""Whether an exported network answers as the network itself does."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...models import SAN, MagnifierNet
+from ...synthetic.camera import CAMERAS
+from ...synthetic.scene import Shot, render
+from ..network import Preprocessing
+from .errors import ParityError
+from .program import EMBEDDING, LABELS
+
+TOLERANCE = 1e-4
+BATCHES = (1, 2, 5)
+
+Run = Callable[[Tensor], dict[str, Tensor]]
+"""Images ``(N, 3, H, W)`` to the outputs of an exported network, by name."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported network is from the network itself.
+
+    The part label of a cell is the largest of eight logits. Where two are equal up to rounding,
+    two programs may choose differently, and the embedding differs visibly then: such images are
+    counted, and left out of ``deviation``.
+
+    Attributes:
+        images: that were compared.
+        deviation: largest difference of their embeddings, relative to the largest value.
+        labels, other_labels: number of labels, and of those that differ.
+        other_images: images with such labels.
+        margin: by how much a logit exceeds that of the differing label, relative to the largest
+            logit; the largest over all such labels, 0 without any.
+    """
+
+    images: int
+    deviation: float
+    labels: int
+    other_labels: int
+    other_images: int
+    margin: float
+
+    def require(self) -> None:
+        """Refuses differences that are larger than rounding explains.
+
+        Raises:
+            ParityError: with the difference.
+        """
+        if self.other_images == self.images:
+            raise ParityError(
+                f"the exported network gives all {self.images} images other part labels than the "
+                f"network itself ({self.other_labels} of {self.labels} labels differ)"
+            )
+        # Not '>': NaN must fail.
+        for value, what in ((self.deviation, "embeddings"), (self.margin, "logits of part labels")):
+            if not value <= TOLERANCE:
+                raise ParityError(
+                    f"the exported network differs from the network itself: {what} by {value:.2g} "
+                    f"of their largest value, expected at most {TOLERANCE:g}"
+                )
+
+
+@torch.no_grad()
+def compare(model: MagnifierNet | SAN, run: Run, batches: Iterable[Tensor]) -> Parity:
+    """Runs both on the same images.
+
+    Args:
+        model: in evaluation mode, on the CPU.
+        run: the exported network.
+        batches: of images.
+
+    Raises:
+        ParityError: the outputs have other names or shapes.
+    """
+    images = other_images = labels = other_labels = 0
+    deviation, largest, margin = 0.0, 0.0, 0.0
+    for batch in batches:
+        seen, outputs = model.inspect(batch), run(batch)
+        expected = {EMBEDDING: seen.embedding}
+        if seen.labels is not None:
+            expected[LABELS] = seen.labels
+        shapes = {name: tuple(tensor.shape) for name, tensor in outputs.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        if shapes != wanted:
+            raise ParityError(f"the exported network gives {shapes}, expected {wanted}")
+        same = torch.ones(len(batch), dtype=torch.bool)
+        if seen.labels is not None:
+            other = outputs[LABELS] != seen.labels
+            same = ~other.flatten(1).any(1)
+            labels, other_labels = labels + other.numel(), other_labels + int(other.sum())
+            if other.any():
+                margin = _larger(margin, _margins(model, batch, seen.labels, outputs[LABELS]))
+        images, other_images = images + len(batch), other_images + int((~same).sum())
+        difference = (outputs[EMBEDDING] - seen.embedding)[same]
+        if difference.numel():
+            deviation = _larger(deviation, difference)
+        largest = _larger(largest, seen.embedding)
+    relative = deviation / largest if largest else float("nan")
+    return Parity(images, relative, labels, other_labels, other_images, margin)
+
+
+def pedestrians(preprocessing: Preprocessing, batches: Iterable[int] = BATCHES) -> Iterator[Tensor]:
+    """Batches of so many drawn people: noise would hardly have a body part."""
+    person = 0
+    for size in batches:
+        pictures = []
+        for _ in range(size):
+            shot = Shot(seed=0, stream=0, person=person, camera=person % len(CAMERAS), index=0)
+            pictures.append(preprocessing(Image.fromarray(render(shot).image)))
+            person += 1
+        yield torch.stack(pictures)
+
+
+def _larger(number: float, tensor: Tensor) -> float:
+    """The larger of a number and a tensor's largest magnitude; NaN if either has one."""
+    return torch.maximum(torch.tensor(number), tensor.abs().max()).item()
+
+
+def _margins(model: MagnifierNet | SAN, images: Tensor, labels: Tensor, others: Tensor) -> Tensor:
+    """By how much the logits of ``labels`` exceed those of ``others``, see ``Parity``."""
+    assert isinstance(model, MagnifierNet) and model.mask_module is not None  # it has labels
+    logits = model.mask_module(model.trunk(images)[-1])
+    chosen, other = (logits.gather(1, which.unsqueeze(1)) for which in (labels, others))
+    return (chosen - other) / logits.abs().max()

@@ -1,0 +1,191 @@
+"""Networks for inference alone: batch norm folded, sums and ReLUs done along with convolutions.
+
+What remains of a trunk is its convolutions, whose arithmetic is the floor. On the CPU they go to
+oneDNN directly, with weights in the layout that it prefers: ``torch.nn`` would lay them out anew
+at every call, and pass over each result again for the sum and the ReLU.
+"""
+
+import copy
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from .backbones.resnet import ResNetTrunk
+from .magnifiernet.mask_module import MaskModule
+from .winograd import TILE, Winograd
+
+if TYPE_CHECKING:
+    from .base import LossCarrier
+
+_WINOGRAD_CHANNELS = 256
+
+Model = TypeVar("Model", bound="LossCarrier")
+
+
+def optimized(model: Model, dtype: torch.dtype) -> Model:
+    """A copy of ``model`` that computes the same and cannot be trained.
+
+    Args:
+        model: in evaluation mode.
+        dtype: of the convolutions.
+
+    Raises:
+        ValueError: ``model`` is in training mode, or has weights that are not finite, which oneDNN
+            would hide: its ReLU of NaN is 0.
+    """
+    if model.training:
+        raise ValueError("optimize_for_inference is for evaluation: call model.eval() first.")
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"The weights of this network are of no use: {name} is not finite.")
+    result = copy.deepcopy(model).requires_grad_(False)
+    _fuse(result, dtype)
+    return result
+
+
+def _fuse(module: nn.Module, dtype: torch.dtype) -> None:
+    if isinstance(module, ResNetTrunk):
+        trunk: Any = module
+        trunk.conv1 = FusedConv2d(trunk.conv1, trunk.bn1, dtype, isinstance(trunk.relu, nn.ReLU))
+        trunk.bn1 = trunk.relu = nn.Identity()
+    elif isinstance(module, MaskModule):
+        head: Any = module
+        head.deconv = fuse_conv_bn_eval(head.deconv, head.bn, transpose=True)
+        head.bn = nn.Identity()
+        module.to(dtype).to(memory_format=torch.channels_last)
+    for index, (name, child) in enumerate(module.named_children()):
+        if isinstance(child, BasicBlock | Bottleneck):
+            follows = isinstance(module, nn.Sequential) and index > 0
+            setattr(module, name, FusedBlock(child, dtype, overwrite=follows))
+        else:
+            _fuse(child, dtype)
+
+
+class FusedConv2d(nn.Module):
+    """A convolution with its batch norm folded in, and what follows it.
+
+    Args:
+        conv, bn: what is fused.
+        dtype: of the weights; what comes in is brought to it.
+        relu: whether a ReLU follows.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d, bn: nn.BatchNorm2d, dtype: torch.dtype, relu: bool) -> None:
+        super().__init__()
+        fused: Any = fuse_conv_bn_eval(conv, bn)
+        weight = fused.weight.to(dtype=dtype, memory_format=torch.channels_last)
+        self.register_buffer("weight", weight.detach())
+        self.register_buffer("bias", fused.bias.to(dtype).detach())
+        self.geometry: tuple[Any, ...] = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        self.relu = relu
+        self._packed: Tensor | None = None
+        self._packed_for: torch.Size | None = None
+        self._winograd: Winograd | None = None
+
+    def forward(self, x: Tensor, other: Tensor | None = None, overwrite: bool = False) -> Tensor:
+        """``(N, C, H, W)`` -> convolution, plus ``other``, then the ReLU: ``(N, D, h, w)``.
+
+        ``overwrite``: whether the result may take the memory of ``other``.
+        """
+        x = x.to(dtype=self.weight.dtype, memory_format=torch.channels_last)
+        if self._saves_products(x):
+            self._winograd = self._winograd or Winograd(self.weight)
+            y = self._winograd(x).add_(self.bias.view(-1, 1, 1))
+        elif _has_onednn(x):
+            return self._by_onednn(x, other, overwrite)
+        else:
+            stride, padding, dilation, groups = self.geometry
+            y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        if other is not None:
+            y += other
+        return y.relu_() if self.relu else y
+
+    def _saves_products(self, x: Tensor) -> bool:
+        """Whether Winograd's algorithm is faster: not where maps are wide and have few channels."""
+        *_, channels, height, width = x.shape
+        return (
+            x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and self.weight.shape[2:] == (3, 3)
+            and self.geometry == ((1, 1), (1, 1), (1, 1), 1)
+            and min(channels, len(self.weight)) >= _WINOGRAD_CHANNELS
+            and height % TILE == 0
+            and width % TILE == 0
+        )
+
+    def _by_onednn(self, x: Tensor, other: Tensor | None, overwrite: bool) -> Tensor:
+        stride, padding, dilation, groups = self.geometry
+        if self._packed_for != x.shape:  # the best layout depends on it
+            reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            self._packed = reorder(
+                self.weight.to_mkldnn(),  # type: ignore[operator]
+                *(padding, stride, dilation, groups, list(x.shape)),
+            )
+            self._packed_for = x.shape
+        given = (self._packed, self.bias, padding, stride, dilation, groups)
+        ops = torch.ops.mkldnn
+        relu = "relu" if self.relu else None
+        if other is None:
+            return ops._convolution_pointwise(x, *given, relu or "none", [], "")
+        then: tuple[Any, ...] = ("add", 1.0, relu, [], "")
+        if overwrite:
+            return ops._convolution_pointwise_.binary(other, x, *given, *then)
+        return ops._convolution_pointwise.binary(x, other, *given, *then)
+
+    def train(self, mode: bool = True) -> "FusedConv2d":
+        if mode:
+            raise ValueError(
+                "This network was optimised for inference and has nothing left to train: train "
+                "the one that it was made from."
+            )
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """oneDNN's tensors are opaque: a copy lays its weights out itself."""
+        return {**self.__dict__, "_packed": None, "_packed_for": None, "_winograd": None}
+
+
+class FusedBlock(nn.Module):
+    """A residual block of ResNet-18 or ResNet-50: each pass over the data is a convolution.
+
+    Args:
+        block: what is fused.
+        dtype: of the weights.
+        overwrite: whether the result may take the memory of the input.
+    """
+
+    def __init__(self, block: Any, dtype: torch.dtype, overwrite: bool) -> None:
+        super().__init__()
+        pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+        if isinstance(block, Bottleneck):
+            pairs.append((block.conv3, block.bn3))
+        self.convs = nn.ModuleList(FusedConv2d(*pair, dtype, relu=True) for pair in pairs)
+        self.shortcut = (
+            None
+            if block.downsample is None
+            else FusedConv2d(block.downsample[0], block.downsample[1], dtype, relu=False)
+        )
+        self._overwrite = overwrite or self.shortcut is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` -> ``(N, D, h, w)``."""
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        *first, last = self.convs
+        for conv in first:
+            x = conv(x)
+        return last(x, shortcut, self._overwrite)
+
+
+def _has_onednn(x: Tensor) -> bool:
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if x.dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return x.dtype == torch.float32

@@ -1,0 +1,177 @@
+"""A supersampled drawing surface that keeps image, part labels and shading in step.
+
+Everything is drawn ``SCALE`` times larger than the final image, without anti-aliasing. The image is
+then averaged down, while the label of a final pixel is the label at its centre: smooth pictures
+with exact hard labels.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ..parts import BACKGROUND
+
+HEIGHT, WIDTH = 128, 64
+SCALE = 3  # odd, so that every final pixel has a centre sample
+FLAT = 200  # value of the shading layer that leaves a colour as it is
+
+_FRACTION_BITS = 4  # cv2 takes polygon corners as fixed-point numbers
+
+Colour = tuple[int, int, int]
+
+
+class Canvas:
+    """RGB image, label map and shading layer of one scene, all ``SCALE`` times enlarged.
+
+    Args:
+        background: (H, W, 3) uint8 RGB picture to start from; it is copied.
+    """
+
+    def __init__(self, background: np.ndarray) -> None:
+        self.image = np.ascontiguousarray(background).copy()
+        self.labels = np.full(background.shape[:2], BACKGROUND, np.uint8)
+        self.shade = np.full(background.shape[:2], FLAT, np.uint8)
+
+    def fill(
+        self,
+        points: np.ndarray,
+        colour: Colour | np.ndarray | None,
+        label: int | None = None,
+        shade: int | None = FLAT,
+    ) -> None:
+        """Fill one polygon.
+
+        Args:
+            points: (P, 2) corners as x, y in canvas pixels.
+            colour: an RGB colour, or a picture as large as the canvas to take the pixels from, or
+                None to leave the colours alone.
+            label: part label to write, None to leave the labels alone.
+            shade: shading to write, None to leave the shading alone.
+        """
+        corners = np.round(points * (1 << _FRACTION_BITS)).astype(np.int32)
+        if isinstance(colour, np.ndarray):
+            self._fill_with_picture(corners, colour)
+        elif colour is not None:
+            cv2.fillPoly(self.image, [corners], colour, shift=_FRACTION_BITS)
+        if label is not None:
+            cv2.fillPoly(self.labels, [corners], label, shift=_FRACTION_BITS)
+        if shade is not None:
+            cv2.fillPoly(self.shade, [corners], shade, shift=_FRACTION_BITS)
+
+    def _fill_with_picture(self, corners: np.ndarray, picture: np.ndarray) -> None:
+        height, width = self.image.shape[:2]
+        low = np.maximum((corners.min(axis=0) >> _FRACTION_BITS) - 1, 0)
+        high = np.minimum((corners.max(axis=0) >> _FRACTION_BITS) + 2, (width, height))
+        if (high <= low).any():
+            return
+        window = np.s_[low[1] : high[1], low[0] : high[0]]
+        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+        cv2.fillPoly(mask, [corners - (low << _FRACTION_BITS)], 255, shift=_FRACTION_BITS)
+        np.copyto(self.image[window], picture[window], where=mask[..., None] > 0)
+
+    def stroke(
+        self,
+        points: np.ndarray,
+        colour: Colour,
+        thickness: float,
+        label: int | None = None,
+        closed: bool = False,
+    ) -> None:
+        """Draw a line through ``points`` (P, 2), ``thickness`` canvas pixels wide."""
+        corners = np.round(points * (1 << _FRACTION_BITS)).astype(np.int32)
+        width = max(1, round(thickness))
+        cv2.polylines(self.image, [corners], closed, colour, width, shift=_FRACTION_BITS)
+        if label is not None:
+            cv2.polylines(self.labels, [corners], closed, label, width, shift=_FRACTION_BITS)
+
+    def finish(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Apply the shading and reduce to the final size.
+
+        Args:
+            folds: (H, W) float32 factors around 1, the creases of clothes; used where something
+                rounded was drawn.
+
+        Returns:
+            image (H / SCALE, W / SCALE, 3) uint8 RGB, labels (H / SCALE, W / SCALE) uint8.
+        """
+        rounded = self.shade != FLAT
+        shade = cv2.blur(self.shade, (5, 5)).astype(np.float32) / FLAT
+        shade[rounded] *= folds[rounded]
+        height, width = self.image.shape[:2]
+        size = (width // SCALE, height // SCALE)
+        small = cv2.resize(
+            cv2.multiply(self.image, cv2.merge([shade] * 3), dtype=cv2.CV_8U),
+            size,
+            interpolation=cv2.INTER_AREA,
+        )
+        centre = SCALE // 2
+        return small, np.ascontiguousarray(self.labels[centre::SCALE, centre::SCALE])
+
+
+_ARC = np.linspace(0, 1, 7)
+_CIRCLE = np.exp(2j * np.pi * np.arange(20) / 20)
+# A capsule's outline angles are heading + touch * _OPENING + _TURN: an arc around each end.
+_OPENING = np.concatenate([2 * _ARC - 1, 1 - 2 * _ARC])
+_TURN = np.concatenate([0 * _ARC, 2 * np.pi * _ARC])
+
+
+def _points(plane: np.ndarray) -> np.ndarray:
+    """Complex numbers (P,) as points (P, 2)."""
+    return plane.view(np.float64).reshape(-1, 2)
+
+
+def capsule(
+    start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float
+) -> np.ndarray:
+    """Outline (P, 2) of two discs (centres (2,), radii in pixels) and what lies between them."""
+    a, b = complex(*start), complex(*end)
+    length = abs(b - a)
+    if length <= abs(start_radius - end_radius) + 1e-6:  # one disc lies inside the other
+        centre, radius = (start, start_radius) if start_radius > end_radius else (end, end_radius)
+        return ellipse(centre, radius, radius)
+    touch = math.acos((start_radius - end_radius) / length)
+    plane = np.exp(1j * (cmath.phase(b - a) + touch * _OPENING + _TURN))
+    half = len(_ARC)
+    plane[:half] = plane[:half] * end_radius + b
+    plane[half:] = plane[half:] * start_radius + a
+    return _points(plane)
+
+
+def ellipse(
+    centre: np.ndarray | Sequence[float], rx: float, ry: float, tilt: float = 0.0
+) -> np.ndarray:
+    """Outline (20, 2) of an ellipse with half-axes ``rx``, ``ry``, turned by ``tilt`` radians."""
+    plane = (rx * _CIRCLE.real + 1j * ry * _CIRCLE.imag) * cmath.rect(1, tilt) + complex(*centre)
+    return _points(plane)
+
+
+def hull(*outlines: np.ndarray) -> np.ndarray:
+    """Convex hull (P, 2) of the points of all outlines."""
+    return cv2.convexHull(np.concatenate(outlines).astype(np.float32))[:, 0].astype(np.float64)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    """Outline (4, 2) of an upright rectangle."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+
+
+def tint(colour: Colour, factor: float) -> Colour:
+    """The colour made darker (factor < 1) or lighter (factor > 1)."""
+    red, green, blue = (int(min(255, max(0, round(c * factor)))) for c in colour)
+    return red, green, blue
+
+
+def smooth_noise(
+    rng: np.random.Generator, height: int, width: int, cells: Sequence[int]
+) -> np.ndarray:
+    """(height, width) float32 noise of mean 0: one octave for each cell size in pixels."""
+    total = np.zeros((height, width), np.float32)
+    for cell in cells:
+        grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return total / np.float32(len(cells) ** 0.5)

@@ -1,0 +1,203 @@
+"""Writes the synthetic data set to disk: once, completely or not at all.
+
+Layout (that of EANet's Market-1501 labels)::
+
+    synthetic_pedestrians/
+        images/{train,query,gallery}/0049_c1s1_000451_00.jpg
+        images_ps_label/{train,query,gallery}/0049_c1s1_000451_00.png
+        images_texture/{train,query,gallery}/0049_c1s1_000451_00.png    once they are asked for
+        keypoints.json    COCO keypoints of every image (boxes and keypoints in pixels)
+        dataset.json      version and settings; which queries are heavily occluded
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ..data.textures import TextureFiles
+from ..parts import BACKGROUND
+from .canvas import HEIGHT, WIDTH
+from .identity import Identity, identity
+from .once import make_once
+from .plan import IMAGES, LABELS, STANDARD, SUBSETS, Entry, Settings, plan
+from .scene import Picture, render
+from .texture import draw_texture
+
+# Raise one with every change of what is drawn: older caches are then made anew.
+VERSION = 4
+TEXTURE_VERSION = 1
+_BYTES_PER_IMAGE = 12_000  # a picture, its labels and its share of the rest, as blocks on disk
+_BYTES_PER_TEXTURE = 8_200
+_TEXTURE_RECORD = "drawn.json"  # in a folder of textures: they were not made otherwise
+_COCO_KEYPOINTS = [
+    "nose",
+    *(
+        f"{side}_{joint}"
+        for joint in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
+]
+
+
+def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> list[Entry]:
+    """Make the data set in ``folder`` unless it is there already.
+
+    One of another version or size, or with files missing, is replaced. See
+    :func:`~torchreid_magnifier.synthetic.once.make_once`.
+
+    Args:
+        folder: the data set's own folder; its parents are made.
+        settings: how large.
+
+    Returns:
+        The images in it, :func:`plan`.
+
+    Raises:
+        FileExistsError: ``folder`` holds something that this function did not write.
+        OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
+    """
+    folder = Path(folder)
+    entries = plan(settings)
+    make_once(
+        folder,
+        "dataset.json",
+        lambda: _complete(folder, settings, entries),
+        lambda partial: _write_all(partial, settings, entries),
+        "the synthetic pedestrians",
+        len(entries) * _BYTES_PER_IMAGE,
+    )
+    return entries
+
+
+def generate_textures(folder: str | os.PathLike[str], entries: Sequence[Entry]) -> None:
+    """Make the textures of a data set's people, a file for each image, unless they are there.
+
+    A folder of textures that were made otherwise stays as it is.
+
+    Args:
+        folder: the data set's own folder.
+        entries: the images in it.
+
+    Raises:
+        OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
+    """
+    textures = Path(folder, IMAGES + TextureFiles.suffix)
+    record = textures / _TEXTURE_RECORD
+    if textures.is_dir() and not record.exists():
+        return
+    people = [entry for entry in entries if entry.pid]
+    make_once(
+        textures,
+        record.name,
+        lambda: (
+            _read_record(record).get("version") == TEXTURE_VERSION
+            and {entry.texture for entry in people} <= _present(textures)
+        ),
+        lambda partial: _write_textures(partial, people),
+        "their textures",
+        len(people) * _BYTES_PER_TEXTURE,
+    )
+
+
+def _complete(folder: Path, settings: Settings, entries: list[Entry]) -> bool:
+    record = _read_record(folder / "dataset.json")
+    if (record.get("version"), record.get("settings")) != (VERSION, asdict(settings)):
+        return False
+    present = {f"{kind}/{path}" for kind in (IMAGES, LABELS) for path in _present(folder / kind)}
+    return all(entry.image in present and entry.labels in present for entry in entries)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _present(folder: Path) -> set[str]:
+    """The files in the subsets of a folder."""
+    return {
+        f"{subset}/{name}"
+        for subset in SUBSETS
+        if (folder / subset).is_dir()
+        for name in os.listdir(folder / subset)
+    }
+
+
+def _write_all(folder: Path, settings: Settings, entries: list[Entry]) -> None:
+    for kind in (IMAGES, LABELS):
+        for subset in SUBSETS:
+            (folder / kind / subset).mkdir(parents=True)
+    annotations = []
+    for number, entry in enumerate(tqdm(entries, "synthetic pedestrians", disable=None), 1):
+        picture = render(entry.shot)
+        for path, data in encode(entry, picture).items():
+            _write(folder / path, data)
+        if entry.pid:
+            annotations.append(_annotation(number, picture))
+    coco = {
+        "images": [
+            {"id": number, "file_name": entry.image, "height": HEIGHT, "width": WIDTH}
+            for number, entry in enumerate(entries, 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "keypoints": _COCO_KEYPOINTS}],
+    }
+    record = {
+        "version": VERSION,
+        "settings": asdict(settings),
+        "occluded_queries": [e.name for e in entries if e.subset == "query" and e.occluded],
+    }
+    _write(folder / "keypoints.json", json.dumps(coco).encode())
+    _write(folder / "dataset.json", json.dumps(record, indent=1).encode())
+
+
+def _write_textures(folder: Path, entries: Sequence[Entry]) -> None:
+    for subset in SUBSETS:
+        (folder / subset).mkdir(parents=True)
+    drawn: dict[Identity, bytes] = {}
+    smaller = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    for entry in tqdm(entries, "their textures", disable=None):
+        assert entry.shot.person is not None
+        person = identity(entry.shot.seed, entry.shot.stream, entry.shot.person)
+        if person not in drawn:
+            _, png = cv2.imencode(".png", draw_texture(person)[..., ::-1], smaller)
+            drawn[person] = png.tobytes()
+        _write(folder / entry.texture, drawn[person])
+    _write(folder / _TEXTURE_RECORD, json.dumps({"version": TEXTURE_VERSION}).encode())
+
+
+def encode(entry: Entry, picture: Picture) -> dict[str, bytes]:
+    """The bytes of an image's two files by their paths below the data set's folder."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, picture.quality]
+    _, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], quality)
+    _, png = cv2.imencode(".png", picture.labels)
+    return {entry.image: jpeg.tobytes(), entry.labels: png.tobytes()}
+
+
+def _annotation(number: int, picture: Picture) -> dict[str, Any]:
+    rows, columns = np.nonzero(picture.labels != BACKGROUND)
+    left, top = int(columns.min()), int(rows.min())
+    return {
+        "id": number,
+        "image_id": number,
+        "category_id": 1,
+        "bbox": [left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top],
+        "area": len(rows),
+        "iscrowd": 0,
+        "num_keypoints": int(np.count_nonzero(picture.keypoints[:, 2])),
+        "keypoints": picture.keypoints.ravel().tolist(),
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

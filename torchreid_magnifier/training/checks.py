@@ -1,0 +1,227 @@
+"""What can be said about a configuration before any data is read."""
+
+import copy
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchreid import models as torchreid_models
+from torchreid import optim as torchreid_optim
+from yacs.config import CfgNode
+
+from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
+from ..hub.checkpoint import CheckpointError, read_checkpoint
+from ..losses.decoder_triplet import NUM_INSTANCES
+from ..models import SAN, MagnifierNet
+from ..models.base import LossCarrier
+from ..models.magnifiernet.model import LOSSES, STRIDE
+from ..registry import OPTIMIZER, dataset_folder, dataset_names, model_names
+from .config import CommandError, closest, optimizer_arguments, scheduler_arguments
+
+# torchreid's build_transforms passes over a name that it does not know without a word.
+TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
+SAMPLERS = (
+    "RandomSampler",
+    "SequentialSampler",
+    "RandomIdentitySampler",
+    "RandomDomainSampler",
+    "RandomDatasetSampler",
+)
+
+
+def check(cfg: CfgNode) -> None:
+    """Find every mistake in ``cfg`` that needs no data to be seen.
+
+    Raises:
+        CommandError: that says what was found, what was expected, and what to do.
+    """
+    if cfg.data.type != "image":
+        raise CommandError(
+            f"this command trains on images, found data.type {cfg.data.type!r}: "
+            "for video take torchreid's own scripts/main.py"
+        )
+    _known("model.name", [cfg.model.name], model_names())
+    _known("loss.name", [cfg.loss.name], LOSSES)
+    _known("data.sources", cfg.data.sources, dataset_names())
+    _known("data.targets", cfg.data.targets, dataset_names())
+    _known("data.transforms", cfg.data.transforms, TRANSFORMS)
+    _known("sampler.train_sampler", [cfg.sampler.train_sampler], SAMPLERS)
+    _check_model(cfg)
+    _check_optimizer(cfg)
+    if cfg.train.max_epoch < 1 and not cfg.test.evaluate:
+        raise CommandError(f"train.max_epoch must be at least 1, found {cfg.train.max_epoch}")
+    if cfg.test.visrank and not cfg.test.evaluate:
+        raise CommandError("test.visrank True draws rankings only with test.evaluate True")
+    for key in ("load_weights", "resume"):
+        check_weights(f"model.{key}", cfg.model[key])
+    check_writable(cfg.data.save_dir)
+
+
+def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
+    """Find what several processes cannot do together, in configurations that ``check`` passed.
+
+    Raises:
+        CommandError: as ``check``.
+    """
+    for cfg in cfgs:
+        if cfg.use_gpu != cfgs[0].use_gpu:
+            raise CommandError("use_gpu must be the same in all stages of several processes")
+        if not cfg.test.evaluate:
+            _check_shared_training(cfg, num_processes)
+
+
+def missing_folders(cfg: CfgNode) -> list[str]:
+    """Folders of the datasets of ``cfg`` that are not below ``data.root``."""
+    folders = [dataset_folder(name) for name in [*cfg.data.sources, *cfg.data.targets]]
+    paths = dict.fromkeys(os.path.join(cfg.data.root, folder) for folder in folders if folder)
+    return [path for path in paths if not os.path.isdir(path)]
+
+
+def check_weights(key: str, path: str) -> None:
+    """torchreid only warns of a missing file and then trains from nothing; here it is an error."""
+    if not path:
+        return
+    if not Path(path).is_file():
+        raise CommandError(f"{key}: there is no file {path}")
+    try:
+        read_checkpoint(path)
+    except (CheckpointError, OSError) as error:
+        raise CommandError(f"{key}: {error}") from error
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make ``folder`` and see that files can be written into it."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise CommandError(f"data.save_dir: cannot write into {folder}: {error}") from error
+
+
+def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise CommandError(
+                f"{key}: unknown name {name!r}{closest(name, known)} "
+                f"(all names: {', '.join(sorted(known))})"
+            )
+
+
+def _check_model(cfg: CfgNode) -> None:
+    try:
+        model = _structure(cfg.model.name, cfg.loss.name)
+    except ValueError as error:  # a loss that this variant does not have
+        raise CommandError(f"model.name {cfg.model.name}: {error}") from error
+    if cfg.loss.name == "triplet" and not cfg.loss.triplet.weight_x and cfg.train.fixbase_epoch:
+        raise CommandError(
+            "train.fixbase_epoch trains the classifier alone, which has no loss with "
+            "loss.triplet.weight_x 0.0: set weight_x to 1.0, or fixbase_epoch to 0"
+        )
+    if cfg.loss.name == "triplet_sd" and not isinstance(model, MagnifierNet):
+        raise CommandError(
+            f"loss.name triplet_sd is MagnifierNet's second stage; {cfg.model.name} has no "
+            "such loss: take softmax or triplet"
+        )
+    if not isinstance(model, LossCarrier):
+        return
+    height, width = cfg.data.height, cfg.data.width
+    if height % STRIDE or width % STRIDE:
+        raise CommandError(
+            f"{cfg.model.name} needs data.height and data.width divisible by {STRIDE}, found "
+            f"{height} and {width}: the nearest are {_nearest(height)} and {_nearest(width)}"
+        )
+    if cfg.test.evaluate:
+        return
+    if isinstance(model, MagnifierNet) and model.mask_module is not None:
+        _check_companions(cfg, "part labels", MASKS_SUFFIX)
+    if isinstance(model, SAN) and model.decoder is not None:
+        _check_companions(cfg, "textures", TEXTURES_SUFFIX)
+    if isinstance(model, SAN) and model.constraints is not None:
+        _check_groups(cfg)
+
+
+def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
+    model = _structure(cfg.model.name, cfg.loss.name)
+    if isinstance(model, SAN) and model.constraints is not None:
+        raise CommandError(
+            f"{cfg.model.name} compares each person with the next one in the batch, which several "
+            "processes cannot share out: train it by a single process, or take "
+            f"{cfg.model.name}_reconstruction"
+        )
+    if cfg.train.optim == OPTIMIZER:
+        raise CommandError(
+            f"train.optim {OPTIMIZER} takes gradients of a single process: train without a "
+            "launcher, or take another optimizer, such as amsgrad"
+        )
+    whole, unit = "images", num_processes
+    if cfg.sampler.train_sampler == "RandomIdentitySampler":
+        whole, unit = "identities", num_processes * cfg.sampler.num_instances
+    size = cfg.train.batch_size
+    if size % unit:
+        below = size // unit * unit
+        nearest = f"{below} or {below + unit}" if below else str(unit)
+        raise CommandError(
+            f"train.batch_size is that of all processes together, and {num_processes} of them "
+            f"share out whole {whole}: it must be a multiple of {unit}, found {size}; the nearest "
+            f"possible: {nearest}"
+        )
+
+
+def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
+    """That every source gives what the model learns from, besides images."""
+    for name in cfg.data.sources:
+        if not name.endswith(suffix):
+            images = name.removesuffix(MASKS_SUFFIX).removesuffix(TEXTURES_SUFFIX)
+            raise CommandError(
+                f"{cfg.model.name} trains with {what}, but data.sources has {name!r}: "
+                f"take '{images}{suffix}'"
+            )
+
+
+def _check_groups(cfg: CfgNode) -> None:
+    """That every batch holds the groups of images that SAN's triplet constraints compare."""
+    size, smallest = cfg.train.batch_size, 2 * NUM_INSTANCES
+    wrong = []
+    if cfg.sampler.train_sampler != "RandomIdentitySampler":
+        wrong.append("sampler.train_sampler RandomIdentitySampler")
+    if cfg.sampler.num_instances != NUM_INSTANCES:
+        wrong.append(f"sampler.num_instances {NUM_INSTANCES}")
+    if size % NUM_INSTANCES or size < smallest:
+        nearest = max(smallest, round(size / NUM_INSTANCES) * NUM_INSTANCES)
+        wrong.append(f"train.batch_size {nearest} (a multiple of {NUM_INSTANCES})")
+    if wrong:
+        raise CommandError(
+            f"{cfg.model.name} compares {NUM_INSTANCES} images of each person in a batch: set "
+            + " and ".join(wrong)
+        )
+
+
+@cache  # a grid of runs has the same few models
+def _structure(name: str, loss: str) -> nn.Module:
+    """A model without memory and weights, its shapes only."""
+    with torch.device("meta"):
+        return torchreid_models.build_model(name, num_classes=1, loss=loss, pretrained=False)
+
+
+def _check_optimizer(cfg: CfgNode) -> None:
+    """torchreid's own checks, on the structure: it would make them when all data has been read."""
+    if cfg.train.optim == OPTIMIZER and cfg.train.fixbase_epoch:
+        raise CommandError(
+            f"train.optim {OPTIMIZER} steps the whole network from the first epoch: set "
+            "train.fixbase_epoch 0"
+        )
+    model = copy.deepcopy(_structure(cfg.model.name, cfg.loss.name))  # san_adam changes it
+    try:
+        optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
+        torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"section 'train': {error}") from error
+
+
+def _nearest(size: int) -> int:
+    return max(STRIDE, round(size / STRIDE) * STRIDE)

@@ -1,0 +1,154 @@
+"""SAN's optimizer: what re-identification and what the texture teaches are stepped apart."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from ...hub.checkpoint import unwrap
+from ...models.san import SAN
+
+RECONSTRUCTION_BETAS = (0.5, 0.999)
+_RECONSTRUCTION = "reconstruction"  # its key in the state dict
+
+
+class SANAdam(Optimizer):
+    """Two streams of steps, as SAN's released code takes them.
+
+    - Identity: the engine's losses step the trunk, ``fc`` and the classifier, with weight decay.
+      Adam while the learning rate warms up, that is until it first reaches what the schedule
+      started from (``initial_lr``); AMSGrad with fresh moments from then on.
+    - Reconstruction: the decoder's losses step the trunk and the decoder, by Adam with a constant
+      learning rate, ``model.reconstruction_lr`` (released 1e-5), betas (0.5, 0.999) and no weight
+      decay.
+
+    Both gradients are taken at the weights before the step. ``param_groups`` is the identity
+    stream's one group: a schedule sets its learning rate and no other.
+
+    An encoder alone (``san_encoder``) has the identity stream only, so that it is compared with the
+    others under the same steps.
+
+    Adam's steps hardly depend on the size of a gradient. With one optimizer for the sum of all
+    losses, the texture would move the trunk in proportion to the size of its gradient; here it
+    moves every weight by about that rate a step.
+
+    Source: Jin et al., AAAI 2020, released code (``main.py``), which steps the identity stream
+    before it takes the other gradient, mixing old activations with new weights; torch refuses that
+    since 1.5, and its gradient is within 8 % of this one.
+
+    Args:
+        model: a SAN that learns identities, or an ``nn.DataParallel`` around it. If it has a
+            decoder, its ``separate_reconstruction`` is called: it needs this optimizer then.
+        lr: of the identity stream; released 8e-4.
+        weight_decay: of the identity stream; released 5e-4.
+        betas: of the identity stream.
+
+    Raises:
+        ValueError: for a model of another kind; in ``load_state_dict`` for the state of another
+            optimizer.
+        RuntimeError: in ``step``, without the gradients of a new training batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 8e-4,
+        weight_decay: float = 5e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        san = unwrap(model)
+        if not isinstance(san, SAN) or not san.identity:
+            raise ValueError(
+                "The optimizer 'san_adam' steps identities and textures apart: it needs a SAN that "
+                "learns identities, such as san, san_r18 or san_reconstruction, got "
+                f"{_describe(san)}. Take another optimizer, such as 'adam' or 'amsgrad'."
+            )
+        self._model = san
+        in_decoder = set(map(id, san.decoder.parameters() if san.decoder else ()))
+        self._identity = Adam(
+            [parameter for parameter in san.parameters() if id(parameter) not in in_decoder],
+            lr=lr,
+            betas=betas,
+            weight_decay=weight_decay,
+        )
+        self._reconstruction = Adam(
+            san.reconstruction_parameters(), lr=san.reconstruction_lr, betas=RECONSTRUCTION_BETAS
+        )
+        if san.decoder is not None:
+            san.separate_reconstruction()
+        super().__init__(self._identity.param_groups, self._identity.defaults)
+        self._show_identity_stream()
+
+    @property
+    def streams(self) -> tuple[Adam, Adam]:
+        """Identity and reconstruction."""
+        return self._identity, self._reconstruction
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step of both streams, after a training forward pass and its backward pass.
+
+        Raises:
+            RuntimeError: if there was no forward pass since the last step.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        gradients = self._model.reconstruction_gradients
+        if gradients is None and self._model.decoder is not None:
+            raise RuntimeError(
+                "The optimizer 'san_adam' found no gradients of the reconstruction: expected a "
+                "forward pass of the model in training mode before every step."
+            )
+        self._model.reconstruction_gradients = None
+        (group,) = self.param_groups
+        if not group["amsgrad"] and group["lr"] >= group.get("initial_lr", group["lr"]):
+            group["amsgrad"] = True
+            self._identity.state.clear()
+        self._identity.step()
+        if gradients is not None:
+            self._step_reconstruction(gradients)
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the identity stream's Adam, and under ``reconstruction`` the other one's."""
+        return {**self._identity.state_dict(), _RECONSTRUCTION: self._reconstruction.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what ``state_dict`` gave.
+
+        Raises:
+            ValueError: if it is of another optimizer, or of a model with other parameters.
+        """
+        if _RECONSTRUCTION not in state_dict:
+            raise ValueError(
+                "This is not the state of the optimizer 'san_adam': go on with the optimizer that "
+                "the checkpoint was trained with, or begin anew from its weights "
+                "(model.load_weights)."
+            )
+        identity = dict(state_dict)
+        self._reconstruction.load_state_dict(identity.pop(_RECONSTRUCTION))
+        self._identity.load_state_dict(identity)
+        self._show_identity_stream()
+
+    def _step_reconstruction(self, gradients: list[torch.Tensor]) -> None:
+        parameters = self._model.reconstruction_parameters()
+        of_identity = [parameter.grad for parameter in parameters]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._reconstruction.step()
+        for parameter, kept in zip(parameters, of_identity, strict=True):
+            parameter.grad = kept
+
+    def _show_identity_stream(self) -> None:
+        """What schedules set and engines read is the identity stream's own, not a copy."""
+        self.param_groups = self._identity.param_groups
+        self.state = self._identity.state
+
+
+def _describe(model: nn.Module) -> str:
+    if not isinstance(model, SAN):
+        return f"a {type(model).__name__}"
+    return "a SAN that learns textures alone (san_pg)"

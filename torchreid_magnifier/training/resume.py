@@ -1,0 +1,147 @@
+"""What a run has saved in its folder, and how a later run goes on from there.
+
+torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it evaluates
+(``test.eval_freq``) and at the end. The file is not written atomically: a kill may leave half of
+the newest one.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from yacs.config import CfgNode
+
+from ..files import write_atomically
+from ..hub.checkpoint import CheckpointError, read_checkpoint
+from .config import CommandError, flatten
+
+# Keys that may change between two runs that continue each other: they move files, or only test.
+_FREE = re.compile(
+    r"data\.(root|workers|targets|save_dir)|model\.resume|test\..*|cuhk03\.use_metric_cuhk03"
+    r"|train\.(max_epoch|start_epoch|print_freq)"
+)
+
+
+class Result(NamedTuple):
+    """What the last test of a run found on one dataset, as it stands in ``results.json``.
+
+    Attributes:
+        rank1, mAP: shares, 0..1.
+        epoch: epochs of training behind it.
+        minutes: of training and testing; None if the run was interrupted on the way.
+    """
+
+    rank1: float
+    mAP: float
+    epoch: int
+    minutes: float | None
+
+
+class Saved(NamedTuple):
+    """The newest readable checkpoint of a folder and the epochs that it has behind it."""
+
+    path: str
+    epoch: int
+
+
+def newest(save_dir: str | Path) -> Saved | None:
+    """The newest checkpoint in ``save_dir`` that can be read, or None.
+
+    Prints a line for each newer file that cannot.
+    """
+    for epoch, path in sorted(_checkpoints(save_dir), reverse=True):
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            print(f"Passing over an unreadable checkpoint {path} (a kill while saving?): {error}")
+        else:
+            return Saved(str(path), epoch)
+    return None
+
+
+def last_epoch(save_dir: str | Path) -> int:
+    """The highest epoch among the checkpoints in ``save_dir``, readable or not; 0 without any."""
+    return max((epoch for epoch, _ in _checkpoints(save_dir)), default=0)
+
+
+def check_same_run(cfg: CfgNode, fixed: Sequence[str] = ()) -> None:
+    """See that the checkpoints in ``data.save_dir``, if any, are of this configuration.
+
+    Folders that stock ``main.py`` filled hold no record and are taken as they are. A record without
+    checkpoints is of a run that came to nothing.
+
+    Args:
+        cfg: what is to be run.
+        fixed: keys that may not differ, besides those without which a run cannot go on.
+
+    Raises:
+        CommandError: if they come from another one.
+    """
+    record = _record(cfg.data.save_dir)
+    if not record.is_file() or not last_epoch(cfg.data.save_dir):
+        return
+    try:
+        then = _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise CommandError(f"cannot read {record}: {error}") from error
+    changed = [
+        f"{key} was {then.get(key)!r} and is {value!r}"
+        for key, value in _flat(cfg).items()
+        if (key in fixed or not _FREE.fullmatch(key)) and then.get(key) != value
+    ]
+    if changed:
+        raise CommandError(
+            f"{cfg.data.save_dir} holds checkpoints of another run ({'; '.join(changed)}): give "
+            "another folder, or move that one away"
+        )
+
+
+def record(cfg: CfgNode) -> None:
+    """Write ``cfg`` into its ``data.save_dir`` as ``config.yaml``."""
+    write_atomically(_record(cfg.data.save_dir), cfg.dump().encode())
+
+
+def results(save_dir: str | Path) -> dict[str, Result]:
+    """What the last test of the run in ``save_dir`` found on each dataset; empty without any."""
+    try:
+        tree = json.loads(_results(save_dir).read_text(encoding="utf-8"))
+        return {name: Result(**values) for name, values in tree.items()}
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):  # none, or not of this form
+        return {}
+
+
+def record_results(save_dir: str | Path, found: Mapping[str, Result]) -> None:
+    """Write ``found`` into ``save_dir`` as ``results.json``."""
+    tree = {name: result._asdict() for name, result in found.items()}
+    write_atomically(_results(save_dir), (json.dumps(tree, indent=2) + "\n").encode())
+
+
+def _flat(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option; the weights it started from by their place beside its own folder.
+
+    So a folder of stages may be moved as a whole.
+    """
+    options = flatten(cfg)
+    if weights := options.get("model.load_weights"):
+        options["model.load_weights"] = os.path.relpath(weights, options["data.save_dir"])
+    return options
+
+
+def _record(save_dir: str | Path) -> Path:
+    return Path(save_dir, "config.yaml")
+
+
+def _results(save_dir: str | Path) -> Path:
+    return Path(save_dir, "results.json")
+
+
+def _checkpoints(save_dir: str | Path) -> list[tuple[int, Path]]:
+    found = []
+    for path in Path(save_dir, "model").glob("model.pth.tar-*"):
+        if match := re.fullmatch(r"model\.pth\.tar-(\d+)", path.name):
+            found.append((int(match[1]), path))
+    return found
