@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 
-from torchreid_magnifier.cli.train import read_data
 from torchreid_magnifier.training.config import default_config, merge_file
 from torchreid_magnifier.training.engines import TripletEngine
+from torchreid_magnifier.training.run import read_data
 
 from .contestants import CONFIG
 

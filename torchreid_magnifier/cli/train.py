@@ -1,57 +1,19 @@
-"""``torchreid-magnifier train``: torchreid's scripts/main.py, and several stages.
-
-Sampler and data manager are torchreid's own, unchanged; its engine computes the same losses and
-scores in less time (``engines``). Image data only.
-A run whose ``data.save_dir`` already holds checkpoints goes on from the newest one: nothing is
-overwritten, and a finished run is not run again. What its last test found is written to
-``results.json`` there (``saved.Result``).
-"""
+"""``torchreid-magnifier train``: torchreid's scripts/main.py, and several stages."""
 
 import argparse
-import io
-import os
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-import torch
-from torch import nn
-from torchreid import data as torchreid_data
-from torchreid import models as torchreid_models
-from torchreid import optim as torchreid_optim
-from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
 from ..data.companions import CompanionError
 from ..evaluation import EvaluationError
-from ..hub.checkpoint import CheckpointError, read_checkpoint
-from ..models.base import LossCarrier
-from ..training import resume as saved
-from ..training.checks import check, check_together, missing_folders
-from ..training.config import (
-    DEFAULTS,
-    CommandError,
-    datamanager_arguments,
-    default_config,
-    merge_file,
-    merge_list,
-    optimizer_arguments,
-    run_arguments,
-    scheduler_arguments,
-)
-from ..training.distributed.engine import distributed
+from ..hub.checkpoint import CheckpointError
+from ..training.config import DEFAULTS, CommandError, read_config
 from ..training.distributed.launch import LaunchError, joined, leave_last, told_once
-from ..training.distributed.processes import ALONE, FailedElsewhere, Processes
-from ..training.engines import SoftmaxEngine, TripletEngine
-from ..training.loaders import keeping_workers
-from ..training.optim import use_fused
+from ..training.distributed.processes import FailedElsewhere
+from ..training.run import link_stages, plan, run
 from . import FAILED, USAGE_ERROR
-
-_SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,8 +31,13 @@ def main(argv: Sequence[str]) -> int:
             return _failed(error)
     try:
         with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
-            stages = processes.from_main(lambda: _plan_together(cfgs, processes))
-            run(stages, prepare=partial(_prepare, args), processes=processes)
+            stages = processes.from_main(lambda: plan(cfgs, processes=processes))
+            run(
+                stages,
+                processes=processes,
+                compiled=args.compile,
+                gradient_checkpointing=args.gradient_checkpointing,
+            )
     except FailedElsewhere:
         leave_last()
         return FAILED
@@ -126,25 +93,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parse(parser, argv)
 
 
-def _prepare(args: argparse.Namespace, cfg: CfgNode, model: nn.Module) -> None:
-    if args.gradient_checkpointing:
-        if not isinstance(model, LossCarrier):
-            raise CommandError(
-                f"--gradient-checkpointing is for MagnifierNet and SAN, found {cfg.model.name}"
-            )
-        model.set_grad_checkpointing()
-    if args.compile:
-        try:  # what a model needs, before the data of the first step are read
-            torch.compile(torch.sin)(torch.ones(1, device="cuda" if cfg.use_gpu else "cpu"))
-        except Exception as error:  # of many kinds
-            reason = str(error).strip().partition("\n")[0]
-            raise CommandError(
-                f"--compile: torch.compile does not work here ({reason}): it takes a C++ compiler "
-                "on the CPU and Triton on a GPU. Leave --compile out"
-            ) from error
-        model.compile()
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What changes the configurations of all stages alike."""
     parser.add_argument("-s", "--sources", nargs="+", metavar="NAME", help="source datasets")
@@ -181,333 +129,14 @@ def _is_key(word: str) -> bool:
 
 
 def read_stages(args: argparse.Namespace) -> list[CfgNode]:
-    """One configuration for each stage; a plain run is one stage."""
+    """Return one configuration for each stage; a plain run is one stage."""
     stages = read_configs(args.stages or [args.config_file], args)
     if args.stages:
-        _link_stages(stages, args.options[::2])
+        link_stages(stages, args.options[::2])
     return stages
 
 
 def read_configs(paths: Sequence[str | None], args: argparse.Namespace) -> list[CfgNode]:
-    """The files, or torchreid's defaults for None, each with the options of the command line."""
-    cfgs = []
-    for path in paths:
-        cfg = default_config()
-        if path:
-            merge_file(cfg, path)
-        for key in ("root", "sources", "targets", "transforms"):
-            if getattr(args, key):
-                cfg.data[key] = getattr(args, key)
-        merge_list(cfg, args.options)
-        cfgs.append(cfg)
-    return cfgs
-
-
-def _link_stages(stages: list[CfgNode], options: Sequence[str]) -> None:
-    for number, cfg in enumerate(stages, 1):
-        if "data.save_dir" in options:
-            cfg.data.save_dir = os.path.join(cfg.data.save_dir, f"stage{number}")
-        if cfg.model.resume:
-            raise CommandError(
-                "model.resume does not go with --stages, which goes on from what it finds in the "
-                "stages' folders"
-            )
-        if "loss.name" in options:
-            raise CommandError(
-                "an option applies to every stage, and the stages differ in loss.name: set it in "
-                "their files"
-            )
-        if cfg.test.evaluate:
-            raise CommandError(
-                "test.evaluate does not go with --stages: test a stage's weights with "
-                "--config-file and model.load_weights"
-            )
-    folders = [os.path.abspath(cfg.data.save_dir) for cfg in stages]
-    if len(set(folders)) < len(folders):
-        raise CommandError(
-            "two stages have the same data.save_dir and would overwrite each other: "
-            "give 'data.save_dir D', and stage i writes into D/stage<i>"
-        )
-
-
-class Stage(NamedTuple):
-    """One run to do: its configuration, its name in messages, and where it goes on from."""
-
-    cfg: CfgNode
-    title: str
-    start: saved.Saved | None
-
-    @property
-    def finished(self) -> bool:
-        if self.start is None or self.cfg.test.evaluate:
-            return False
-        return self.start.epoch >= self.cfg.train.max_epoch
-
-    @property
-    def results(self) -> dict[str, saved.Result] | None:
-        """What the last test found on each target, once the stage is finished and tested."""
-        if self.start is None or not self.finished:
-            return None
-        found = saved.results(self.cfg.data.save_dir)
-        tested = {name: r for name, r in found.items() if r.epoch == self.start.epoch}
-        targets = self.cfg.data.targets
-        return {t: tested[t] for t in targets} if set(targets) <= set(tested) else None
-
-    def is_tested(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.results is not None
-
-    @property
-    def final_weights(self) -> str:
-        """The file that this stage ends with, now or later."""
-        if self.start is not None and self.finished:
-            return self.start.path
-        name = f"model.pth.tar-{self.cfg.train.max_epoch}"
-        return os.path.join(self.cfg.data.save_dir, "model", name)
-
-
-def plan(cfgs: Sequence[CfgNode], fixed: Sequence[str] = ()) -> list[Stage]:
-    """Check the configurations, chain their weights and see how far earlier runs came.
-
-    Args:
-        cfgs: of the stages; their ``model.load_weights`` are set.
-        fixed: keys that may not differ from an earlier run's, although a run could go on.
-
-    Raises:
-        CommandError: if anything is wrong; no data has been read by then.
-    """
-    for cfg in cfgs:
-        check(cfg)
-    stages: list[Stage] = []
-    for number, cfg in enumerate(cfgs, 1):
-        previous = stages[-1] if stages else None
-        if previous:
-            cfg.model.load_weights = previous.final_weights
-            if not previous.finished and saved.last_epoch(cfg.data.save_dir):
-                raise CommandError(
-                    f"{cfg.data.save_dir} holds checkpoints, but {previous.title.lower()} is not "
-                    "finished: they started from other weights. Move that folder away"
-                )
-        title = f"Stage {number} of {len(cfgs)}" if len(cfgs) > 1 else "The run"
-        stages.append(Stage(cfg, title, _start(cfg, fixed)))
-    return stages
-
-
-def _plan_together(cfgs: Sequence[CfgNode], processes: Processes) -> list[Stage]:
-    stages = plan(cfgs)
-    if processes.count > 1:
-        check_together(cfgs, processes.count)
-    return stages
-
-
-def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
-    """The checkpoint that a run goes on from: ``model.resume``, or the newest of its folder."""
-    save_dir = cfg.data.save_dir
-    if cfg.model.resume:
-        epoch = read_checkpoint(cfg.model.resume).get("epoch")
-        if not isinstance(epoch, int):
-            raise CommandError(
-                f"model.resume: {cfg.model.resume} holds weights only, no state of training: "
-                "load it by model.load_weights"
-            )
-        start = saved.Saved(cfg.model.resume, epoch)
-        if not cfg.test.evaluate and saved.last_epoch(save_dir) > start.epoch:
-            raise CommandError(
-                f"model.resume is at epoch {start.epoch}, but {save_dir} holds checkpoints up to "
-                f"epoch {saved.last_epoch(save_dir)}, which would be overwritten: give another "
-                "data.save_dir"
-            )
-        return start
-    if cfg.test.evaluate:
-        return None
-    saved.check_same_run(cfg, fixed)
-    return saved.newest(save_dir)
-
-
-def run(
-    stages: Sequence[Stage],
-    on_epoch: Callable[[], None] = lambda: None,
-    prepare: Callable[[CfgNode, nn.Module], None] = lambda cfg, model: None,
-    processes: Processes = ALONE,
-) -> None:
-    """Train the stages that are not finished, one after the other; test with ``test.evaluate``.
-
-    Args:
-        stages: of ``plan``.
-        on_epoch: called after each epoch of training.
-        prepare: called with each stage's configuration and model before it is trained or tested.
-        processes: that share the work.
-    """
-    for stage in stages:
-        cfg, title, start = stage
-        if start and processes.from_main(stage.is_tested):
-            print(f"{title} is finished ({start.epoch} epochs, {start.path}): not run again.")
-            continue
-        with _logging(cfg) if processes.is_main else nullcontext():
-            if start and stage.finished:
-                print(f"{title} is trained ({start.epoch} epochs, {start.path}), not yet tested")
-            elif start:
-                print(f"{title} goes on after epoch {start.epoch}, from {start.path}")
-            elif len(stages) > 1:
-                print(f"{title} starts")
-            _run_stage(stage, on_epoch, prepare, processes)
-
-
-def _run_stage(
-    stage: Stage,
-    on_epoch: Callable[[], None],
-    prepare: Callable[[CfgNode, nn.Module], None],
-    processes: Processes,
-) -> None:
-    cfg, _, start = stage
-    torchreid_utils.set_random_seed(cfg.train.seed)
-    print(f"Show configuration\n{cfg}\n")
-    print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
-    if cfg.use_gpu:
-        torch.backends.cudnn.benchmark = True
-    datamanager = processes.together(lambda: read_data(cfg), in_turn=True)
-    num_classes = datamanager.num_train_pids
-    model = processes.together(
-        lambda: _build_model(cfg, num_classes, prepare, processes), in_turn=True
-    )
-    optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
-    scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
-    if start:
-        path = start.path
-        cfg.train.start_epoch = processes.together(
-            lambda: _go_on_from(path, model, optimizer, scheduler)
-        )
-    if start or not processes.is_main:
-        # Else the epochs to come would draw the very batches of the first ones, and the other
-        # processes change their images just as the main one does.
-        torchreid_utils.set_random_seed(
-            cfg.train.seed + cfg.train.start_epoch + _SEED_STEP * processes.rank
-        )
-    use_fused(optimizer)
-    print(f"Building {cfg.loss.name}-engine for image-reid")
-    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch, processes)
-    if cfg.test.evaluate:
-        engine.run(**run_arguments(cfg))
-        return
-    begun = time.monotonic()
-    if stage.finished:  # killed before its results were written; no re-ranking after training
-        engine.run(**run_arguments(cfg) | {"test_only": True, "rerank": False})
-    else:
-        if processes.is_main:
-            saved.record(cfg)
-        engine.run(**run_arguments(cfg))
-    if not processes.is_main:
-        return
-    minutes = None if start else (time.monotonic() - begun) / 60
-    epoch = max(cfg.train.start_epoch, cfg.train.max_epoch)
-    saved.record_results(
-        cfg.data.save_dir,
-        {name: saved.Result(*score, epoch, minutes) for name, score in engine.scores.items()},
-    )
-
-
-def _go_on_from(
-    path: str, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any
-) -> int:
-    """Take up the state that a checkpoint holds. Returns the epochs that it has behind it."""
-    try:
-        return torchreid_utils.resume_from_checkpoint(path, model, optimizer, scheduler)
-    except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
-        raise CommandError(f"cannot go on from {path}: {error}") from error
-
-
-def read_data(cfg: CfgNode) -> Any:
-    """torchreid's data manager, every mask checked; workers of training live through all epochs.
-
-    Raises:
-        CommandError: if files are missing or unreadable, or masks faulty.
-    """
-    missing = missing_folders(cfg)
-    try:
-        datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
-    except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
-        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
-        for folder in missing:  # torchreid tries to download into it: leave no empty one
-            with suppress(OSError):
-                os.rmdir(folder)
-        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
-    datamanager.train_loader = keeping_workers(datamanager.train_loader)
-    return datamanager
-
-
-def _build_model(
-    cfg: CfgNode,
-    num_classes: int,
-    prepare: Callable[[CfgNode, nn.Module], None],
-    processes: Processes,
-) -> nn.Module:
-    print(f"Building model: {cfg.model.name}")
-    try:
-        model = torchreid_models.build_model(
-            cfg.model.name,
-            num_classes=num_classes,
-            loss=cfg.loss.name,
-            pretrained=cfg.model.pretrained,
-            use_gpu=cfg.use_gpu,
-        )
-    except (OSError, RuntimeError) as error:  # ImageNet weights that cannot be had
-        raise CommandError(f"cannot build {cfg.model.name}: {error}") from error
-    num_params, flops = torchreid_utils.compute_model_complexity(
-        model, (1, 3, cfg.data.height, cfg.data.width)
-    )
-    print(f"Model complexity: params={num_params:,} flops={flops:,}")
-    if cfg.model.load_weights:
-        torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
-    prepare(cfg, model)
-    if not cfg.use_gpu:
-        return model
-    devices = None if processes.count == 1 else [torch.cuda.current_device()]
-    return nn.DataParallel(model, devices).cuda()
-
-
-def _build_engine(
-    cfg: CfgNode,
-    datamanager: Any,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Any,
-    on_epoch: Callable[[], None],
-    processes: Processes,
-) -> SoftmaxEngine | TripletEngine:
-    common: dict[str, Any] = {
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        "use_gpu": cfg.use_gpu,
-        "label_smooth": cfg.loss.softmax.label_smooth,
-        "on_epoch": on_epoch,
-    }
-    engine_class: type[SoftmaxEngine] | type[TripletEngine] = SoftmaxEngine
-    if cfg.loss.name != "softmax":
-        engine_class = TripletEngine
-        common |= {key: cfg.loss.triplet[key] for key in ("margin", "weight_t", "weight_x")}
-    if processes.count > 1:
-        engine_class = distributed(engine_class)
-        common |= {"processes": processes, "seed": cfg.train.seed + cfg.train.start_epoch}
-    return engine_class(datamanager, model, **common)
-
-
-@contextmanager
-def _logging(cfg: CfgNode) -> Iterator[None]:
-    """Printed lines also go into a log file in ``data.save_dir``, by torchreid's Logger."""
-    name = "test.log" if cfg.test.evaluate else "train.log"
-    path = os.path.join(cfg.data.save_dir, name + time.strftime("-%Y-%m-%d-%H-%M-%S"))
-    while os.path.exists(path):  # a run killed within this second: its log stays
-        path += "+"
-    console = sys.stdout
-    logger = torchreid_utils.Logger(path)
-    logger.file.reconfigure(line_buffering=True)  # a killed run leaves its log complete
-    sys.stdout = logger
-    try:
-        yield
-    except Exception:
-        traceback.print_exc(file=logger.file)
-        raise
-    finally:
-        sys.stdout = console
-        logger.console = io.StringIO()  # the Logger closes its console with itself
-        logger.close()
+    """Return the files, or torchreid's defaults for None, each with the command line's options."""
+    data = {key: getattr(args, key) for key in ("root", "sources", "targets", "transforms")}
+    return [read_config(path, args.options, **data) for path in paths]

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from ..cli import train
 from ..models import architecture, variant
 from ..training import resume as saved
 from ..training.config import CommandError
+from ..training.run import Stage, plan, read_data
+from ..training.run import run as train
 from .ablation_grids import Cell, Grid
 
 # What must not change between the runs of one table, though a single run may go on with it changed.
@@ -123,7 +124,7 @@ class Ablation:
         """
         with _quiet():
             for cfg in self.stages:
-                train.read_data(cfg)
+                read_data(cfg)
 
     def run(self, on_finished: Callable[[], None]) -> None:
         """Train and test what is not finished yet, with a progress bar in epochs.
@@ -148,7 +149,7 @@ class Ablation:
     def _train(self, run: Run, name: str, bar: tqdm) -> dict[str, saved.Result]:
         try:
             with _quiet():
-                train.run(self._plan(run), on_epoch=bar.update)
+                train(self._plan(run), on_epoch=bar.update)
         except Exception as error:
             log = self._newest_log(run)
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -157,8 +158,8 @@ class Ablation:
             ) from error
         return saved.results(self._configs(run)[-1].data.save_dir)
 
-    def _plan(self, run: Run) -> list[train.Stage]:
-        return train.plan(self._configs(run), FIXED)
+    def _plan(self, run: Run) -> list[Stage]:
+        return plan(self._configs(run), FIXED)
 
     def _configs(self, run: Run) -> list[CfgNode]:
         cfgs = []

@@ -161,6 +161,27 @@ def default_config() -> CfgNode:
     return cfg
 
 
+def read_config(path: str | Path | None, options: Sequence[str] = (), **data: Any) -> CfgNode:
+    """Return torchreid's defaults with what a file and a command line set, the latter last.
+
+    Args:
+        path: a YAML file, or None for the defaults.
+        options: as ``merge_list`` takes them.
+        data: keys of the section ``data``, such as ``sources``; those that are empty are left out.
+
+    Raises:
+        CommandError: as ``merge_file`` and ``merge_list``.
+    """
+    cfg = default_config()
+    if path:
+        merge_file(cfg, path)
+    for key, value in data.items():
+        if value:
+            cfg.data[key] = value
+    merge_list(cfg, options)
+    return cfg
+
+
 def merge_file(cfg: CfgNode, path: str | Path) -> None:
     """Set the keys that the YAML file ``path`` gives.
 

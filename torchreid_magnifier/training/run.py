@@ -1,0 +1,394 @@
+"""Runs of torchreid's training and testing, one or several in stages, which go on after a kill.
+
+Sampler and data manager are torchreid's own, unchanged; its engine computes the same losses and
+scores in less time (``engines``). Image data only.
+A run whose ``data.save_dir`` already holds checkpoints goes on from the newest one: nothing is
+overwritten, and a finished run is not run again. What its last test found is written to
+``results.json`` there (``resume.Result``).
+"""
+
+import io
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torchreid import data as torchreid_data
+from torchreid import models as torchreid_models
+from torchreid import optim as torchreid_optim
+from torchreid import utils as torchreid_utils
+from yacs.config import CfgNode
+
+from ..hub.checkpoint import read_checkpoint
+from ..models.base import LossCarrier
+from . import resume as saved
+from .checks import check, check_together, missing_folders
+from .config import (
+    CommandError,
+    datamanager_arguments,
+    optimizer_arguments,
+    run_arguments,
+    scheduler_arguments,
+)
+from .distributed.engine import distributed
+from .distributed.processes import ALONE, Processes
+from .engines import SoftmaxEngine, TripletEngine
+from .loaders import keeping_workers
+from .optim import use_fused
+
+_SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
+
+
+def link_stages(stages: Sequence[CfgNode], options: Sequence[str]) -> None:
+    """Make successive stages of configurations: each gets a folder of its own.
+
+    Args:
+        stages: their ``data.save_dir`` becomes ``<it>/stage<number>`` if it is among ``options``.
+        options: keys that were set for all stages alike.
+
+    Raises:
+        CommandError: for what successive stages cannot have.
+    """
+    for number, cfg in enumerate(stages, 1):
+        if "data.save_dir" in options:
+            cfg.data.save_dir = os.path.join(cfg.data.save_dir, f"stage{number}")
+        if cfg.model.resume:
+            raise CommandError(
+                "model.resume does not go with --stages, which goes on from what it finds in the "
+                "stages' folders"
+            )
+        if "loss.name" in options:
+            raise CommandError(
+                "an option applies to every stage, and the stages differ in loss.name: set it in "
+                "their files"
+            )
+        if cfg.test.evaluate:
+            raise CommandError(
+                "test.evaluate does not go with --stages: test a stage's weights with "
+                "--config-file and model.load_weights"
+            )
+    folders = [os.path.abspath(cfg.data.save_dir) for cfg in stages]
+    if len(set(folders)) < len(folders):
+        raise CommandError(
+            "two stages have the same data.save_dir and would overwrite each other: "
+            "give 'data.save_dir D', and stage i writes into D/stage<i>"
+        )
+
+
+class Stage(NamedTuple):
+    """One run to do: its configuration, its name in messages, and where it goes on from."""
+
+    cfg: CfgNode
+    title: str
+    start: saved.Saved | None
+
+    @property
+    def finished(self) -> bool:
+        if self.start is None or self.cfg.test.evaluate:
+            return False
+        return self.start.epoch >= self.cfg.train.max_epoch
+
+    @property
+    def results(self) -> dict[str, saved.Result] | None:
+        """What the last test found on each target, once the stage is finished and tested."""
+        if self.start is None or not self.finished:
+            return None
+        found = saved.results(self.cfg.data.save_dir)
+        tested = {name: r for name, r in found.items() if r.epoch == self.start.epoch}
+        targets = self.cfg.data.targets
+        return {t: tested[t] for t in targets} if set(targets) <= set(tested) else None
+
+    def is_tested(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.results is not None
+
+    @property
+    def final_weights(self) -> str:
+        """The file that this stage ends with, now or later."""
+        if self.start is not None and self.finished:
+            return self.start.path
+        name = f"model.pth.tar-{self.cfg.train.max_epoch}"
+        return os.path.join(self.cfg.data.save_dir, "model", name)
+
+
+def plan(
+    cfgs: Sequence[CfgNode], fixed: Sequence[str] = (), processes: Processes = ALONE
+) -> list[Stage]:
+    """Check the configurations, chain their weights and see how far earlier runs came.
+
+    Args:
+        cfgs: of the stages; their ``model.load_weights`` are set.
+        fixed: keys that may not differ from an earlier run's, although a run could go on.
+        processes: that will share the work; the main one alone plans.
+
+    Raises:
+        CommandError: if anything is wrong; no data has been read by then.
+    """
+    for cfg in cfgs:
+        check(cfg)
+    stages: list[Stage] = []
+    for number, cfg in enumerate(cfgs, 1):
+        previous = stages[-1] if stages else None
+        if previous:
+            cfg.model.load_weights = previous.final_weights
+            if not previous.finished and saved.last_epoch(cfg.data.save_dir):
+                raise CommandError(
+                    f"{cfg.data.save_dir} holds checkpoints, but {previous.title.lower()} is not "
+                    "finished: they started from other weights. Move that folder away"
+                )
+        title = f"Stage {number} of {len(cfgs)}" if len(cfgs) > 1 else "The run"
+        stages.append(Stage(cfg, title, _start(cfg, fixed)))
+    if processes.count > 1:
+        check_together(cfgs, processes.count)
+    return stages
+
+
+def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
+    """The checkpoint that a run goes on from: ``model.resume``, or the newest of its folder."""
+    save_dir = cfg.data.save_dir
+    if cfg.model.resume:
+        epoch = read_checkpoint(cfg.model.resume).get("epoch")
+        if not isinstance(epoch, int):
+            raise CommandError(
+                f"model.resume: {cfg.model.resume} holds weights only, no state of training: "
+                "load it by model.load_weights"
+            )
+        start = saved.Saved(cfg.model.resume, epoch)
+        if not cfg.test.evaluate and saved.last_epoch(save_dir) > start.epoch:
+            raise CommandError(
+                f"model.resume is at epoch {start.epoch}, but {save_dir} holds checkpoints up to "
+                f"epoch {saved.last_epoch(save_dir)}, which would be overwritten: give another "
+                "data.save_dir"
+            )
+        return start
+    if cfg.test.evaluate:
+        return None
+    saved.check_same_run(cfg, fixed)
+    return saved.newest(save_dir)
+
+
+def run(
+    stages: Sequence[Stage],
+    on_epoch: Callable[[], None] = lambda: None,
+    processes: Processes = ALONE,
+    compiled: bool = False,
+    gradient_checkpointing: bool = False,
+) -> None:
+    """Train the stages that are not finished, one after the other; test with ``test.evaluate``.
+
+    Args:
+        stages: of ``plan``.
+        on_epoch: called after each epoch of training.
+        processes: that share the work.
+        compiled: have torch.compile translate the models first.
+        gradient_checkpointing: compute early stages of backbones twice instead of keeping them.
+
+    Raises:
+        CommandError: for data, weights or a model that do not do.
+        EvaluationError: if the test fails.
+    """
+
+    def prepare(cfg: CfgNode, model: nn.Module) -> None:
+        if gradient_checkpointing:
+            _checkpoint_gradients(cfg, model)
+        if compiled:
+            _compile(cfg, model)
+
+    for stage in stages:
+        cfg, title, start = stage
+        if start and processes.from_main(stage.is_tested):
+            print(f"{title} is finished ({start.epoch} epochs, {start.path}): not run again.")
+            continue
+        with _logging(cfg) if processes.is_main else nullcontext():
+            if start and stage.finished:
+                print(f"{title} is trained ({start.epoch} epochs, {start.path}), not yet tested")
+            elif start:
+                print(f"{title} goes on after epoch {start.epoch}, from {start.path}")
+            elif len(stages) > 1:
+                print(f"{title} starts")
+            _run_stage(stage, on_epoch, prepare, processes)
+
+
+def _run_stage(
+    stage: Stage,
+    on_epoch: Callable[[], None],
+    prepare: Callable[[CfgNode, nn.Module], None],
+    processes: Processes,
+) -> None:
+    cfg, _, start = stage
+    torchreid_utils.set_random_seed(cfg.train.seed)
+    print(f"Show configuration\n{cfg}\n")
+    print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
+    if cfg.use_gpu:
+        torch.backends.cudnn.benchmark = True
+    datamanager = processes.together(lambda: read_data(cfg), in_turn=True)
+    num_classes = datamanager.num_train_pids
+    model = processes.together(
+        lambda: _build_model(cfg, num_classes, prepare, processes), in_turn=True
+    )
+    optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
+    scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
+    if start:
+        path = start.path
+        cfg.train.start_epoch = processes.together(
+            lambda: _go_on_from(path, model, optimizer, scheduler)
+        )
+    if start or not processes.is_main:
+        # Else the epochs to come would draw the very batches of the first ones, and the other
+        # processes change their images just as the main one does.
+        torchreid_utils.set_random_seed(
+            cfg.train.seed + cfg.train.start_epoch + _SEED_STEP * processes.rank
+        )
+    use_fused(optimizer)
+    print(f"Building {cfg.loss.name}-engine for image-reid")
+    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch, processes)
+    if cfg.test.evaluate:
+        engine.run(**run_arguments(cfg))
+        return
+    begun = time.monotonic()
+    if stage.finished:  # killed before its results were written; no re-ranking after training
+        engine.run(**run_arguments(cfg) | {"test_only": True, "rerank": False})
+    else:
+        if processes.is_main:
+            saved.record(cfg)
+        engine.run(**run_arguments(cfg))
+    if not processes.is_main:
+        return
+    minutes = None if start else (time.monotonic() - begun) / 60
+    epoch = max(cfg.train.start_epoch, cfg.train.max_epoch)
+    saved.record_results(
+        cfg.data.save_dir,
+        {name: saved.Result(*score, epoch, minutes) for name, score in engine.scores.items()},
+    )
+
+
+def _go_on_from(
+    path: str, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any
+) -> int:
+    """Take up the state that a checkpoint holds. Returns the epochs that it has behind it."""
+    try:
+        return torchreid_utils.resume_from_checkpoint(path, model, optimizer, scheduler)
+    except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
+        raise CommandError(f"cannot go on from {path}: {error}") from error
+
+
+def _checkpoint_gradients(cfg: CfgNode, model: nn.Module) -> None:
+    if not isinstance(model, LossCarrier):
+        raise CommandError(
+            f"--gradient-checkpointing is for MagnifierNet and SAN, found {cfg.model.name}"
+        )
+    model.set_grad_checkpointing()
+
+
+def _compile(cfg: CfgNode, model: nn.Module) -> None:
+    try:  # what a model needs, before the data of the first step are read
+        torch.compile(torch.sin)(torch.ones(1, device="cuda" if cfg.use_gpu else "cpu"))
+    except Exception as error:  # of many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise CommandError(
+            f"--compile: torch.compile does not work here ({reason}): it takes a C++ compiler "
+            "on the CPU and Triton on a GPU. Leave --compile out"
+        ) from error
+    model.compile()
+
+
+def read_data(cfg: CfgNode) -> Any:
+    """torchreid's data manager, every mask checked; workers of training live through all epochs.
+
+    Raises:
+        CommandError: if files are missing or unreadable, or masks faulty.
+    """
+    missing = missing_folders(cfg)
+    try:
+        datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
+    except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
+        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
+        for folder in missing:  # torchreid tries to download into it: leave no empty one
+            with suppress(OSError):
+                os.rmdir(folder)
+        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
+    datamanager.train_loader = keeping_workers(datamanager.train_loader)
+    return datamanager
+
+
+def _build_model(
+    cfg: CfgNode,
+    num_classes: int,
+    prepare: Callable[[CfgNode, nn.Module], None],
+    processes: Processes,
+) -> nn.Module:
+    print(f"Building model: {cfg.model.name}")
+    try:
+        model = torchreid_models.build_model(
+            cfg.model.name,
+            num_classes=num_classes,
+            loss=cfg.loss.name,
+            pretrained=cfg.model.pretrained,
+            use_gpu=cfg.use_gpu,
+        )
+    except (OSError, RuntimeError) as error:  # ImageNet weights that cannot be had
+        raise CommandError(f"cannot build {cfg.model.name}: {error}") from error
+    num_params, flops = torchreid_utils.compute_model_complexity(
+        model, (1, 3, cfg.data.height, cfg.data.width)
+    )
+    print(f"Model complexity: params={num_params:,} flops={flops:,}")
+    if cfg.model.load_weights:
+        torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
+    prepare(cfg, model)
+    if not cfg.use_gpu:
+        return model
+    devices = None if processes.count == 1 else [torch.cuda.current_device()]
+    return nn.DataParallel(model, devices).cuda()
+
+
+def _build_engine(
+    cfg: CfgNode,
+    datamanager: Any,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    on_epoch: Callable[[], None],
+    processes: Processes,
+) -> SoftmaxEngine | TripletEngine:
+    common: dict[str, Any] = {
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "use_gpu": cfg.use_gpu,
+        "label_smooth": cfg.loss.softmax.label_smooth,
+        "on_epoch": on_epoch,
+    }
+    engine_class: type[SoftmaxEngine] | type[TripletEngine] = SoftmaxEngine
+    if cfg.loss.name != "softmax":
+        engine_class = TripletEngine
+        common |= {key: cfg.loss.triplet[key] for key in ("margin", "weight_t", "weight_x")}
+    if processes.count > 1:
+        engine_class = distributed(engine_class)
+        common |= {"processes": processes, "seed": cfg.train.seed + cfg.train.start_epoch}
+    return engine_class(datamanager, model, **common)
+
+
+@contextmanager
+def _logging(cfg: CfgNode) -> Iterator[None]:
+    """Printed lines also go into a log file in ``data.save_dir``, by torchreid's Logger."""
+    name = "test.log" if cfg.test.evaluate else "train.log"
+    path = os.path.join(cfg.data.save_dir, name + time.strftime("-%Y-%m-%d-%H-%M-%S"))
+    while os.path.exists(path):  # a run killed within this second: its log stays
+        path += "+"
+    console = sys.stdout
+    logger = torchreid_utils.Logger(path)
+    logger.file.reconfigure(line_buffering=True)  # a killed run leaves its log complete
+    sys.stdout = logger
+    try:
+        yield
+    except Exception:
+        traceback.print_exc(file=logger.file)
+        raise
+    finally:
+        sys.stdout = console
+        logger.console = io.StringIO()  # the Logger closes its console with itself
+        logger.close()
