@@ -103,7 +103,7 @@ def test_occluded_queries_are_those_of_the_registered_dataset(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["demo", "--out", str(tmp_path / "file")]) == 2
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 1
     out, err = capsys.readouterr()
     assert err.startswith("torchreid-magnifier demo: error: [Errno 17] File exists: ")
     assert out == ""

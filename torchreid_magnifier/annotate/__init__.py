@@ -8,6 +8,8 @@ worked on side by side, and :mod:`.make` and :mod:`.survey` are the work and the
 ``torchreid-magnifier masks``.
 """
 
+from ..errors import MagnifierError
 
-class ParsingError(RuntimeError):
+
+class ParsingError(MagnifierError, RuntimeError):
     """Part labels cannot be made: no images, keypoints that do not fit, a missing detector, ..."""

@@ -1,7 +1,7 @@
 """The ``torchreid-magnifier`` command: one module of this folder for each subcommand.
 
 A subcommand's module has ``main(argv) -> int`` (the exit status) and is imported only when it is
-asked for.
+asked for. What it raises is caught here, for all of them.
 """
 
 import argparse
@@ -9,6 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ..errors import MagnifierError
 from ..training.distributed.launch import launched, told_once
 
 COMMANDS = {
@@ -25,6 +26,8 @@ COMMANDS = {
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }
 
+WITH_ACTIONS = ("masks", "textures", "weights", "show")  # whose first argument names one
+
 FAILED = 1  # when something went wrong on the way
 USAGE_ERROR = 2  # after a mistake in what was given
 INTERRUPTED = 130  # what shells report for a command that Ctrl-C ended
@@ -34,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (the process's own arguments if None).
 
     Returns:
-        The exit status: 0, 2 after a mistake in what was given, 130 after Ctrl-C.
+        The exit status: the subcommand's; of a ``MagnifierError``, 2 after a mistake in what was
+        given; 1 after an ``OSError``; 130 after Ctrl-C.
     """
     lines = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -63,3 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with told_once():
             print(f"\ntorchreid-magnifier {args.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except (MagnifierError, OSError) as error:
+        words = [args.command]
+        if args.command in WITH_ACTIONS:
+            words += args.arguments[:1]
+        print(f"torchreid-magnifier {' '.join(words)}: error: {error}", file=sys.stderr)
+        return error.exit_status if isinstance(error, MagnifierError) else FAILED

@@ -6,18 +6,14 @@ Trains every cell of the grids (see ``ablation``) and writes one folder: ``resul
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..data.companions import CompanionError
 from ..experiments import ablation_grids, ablation_report
-from ..experiments.ablation import Ablation, FailedRun, check_options
-from ..hub.checkpoint import CheckpointError
+from ..experiments.ablation import Ablation, check_options
 from ..training.config import CommandError
-from . import FAILED, USAGE_ERROR
 from .train import add_options, parse, read_configs
 
 _DESCRIPTION = """\
@@ -30,23 +26,8 @@ command. Checkpoints are saved as test.eval_freq says and none is deleted: mind 
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, 1 if a run failed, 2 after a mistake in what was given.
-    """
-    try:
-        _run(_parse(argv), shlex.join(["torchreid-magnifier", "ablate", *argv]))
-    except (CommandError, CheckpointError, CompanionError, OSError) as error:
-        print(f"torchreid-magnifier ablate: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except FailedRun as error:
-        print(
-            f"torchreid-magnifier ablate: error: {error}\nWhat was finished before it stays: run "
-            "the same command again to go on",
-            file=sys.stderr,
-        )
-        return FAILED
+    """Run the subcommand. Returns the exit status."""
+    _run(_parse(argv), shlex.join(["torchreid-magnifier", "ablate", *argv]))
     return 0
 
 

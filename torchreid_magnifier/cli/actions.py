@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-
-from . import USAGE_ERROR
 
 
 def run_action(
@@ -15,7 +12,6 @@ def run_action(
     description: str,
     actions: Mapping[str, ModuleType],
     argv: Sequence[str],
-    mistakes: tuple[type[Exception], ...],
 ) -> int:
     """Runs the subcommand that ``argv`` names.
 
@@ -25,10 +21,9 @@ def run_action(
         actions: subcommand -> module with ``HELP``, ``add_arguments(parser)`` and
             ``run(args) -> int`` (the exit status).
         argv: the subcommand and its arguments.
-        mistakes: errors that tell of a mistake in what was given.
 
     Returns:
-        The exit status: the action's, or 2 after a mistake.
+        The exit status: the action's.
     """
     parser = argparse.ArgumentParser(prog=f"torchreid-magnifier {command}", description=description)
     subparsers = parser.add_subparsers(
@@ -40,8 +35,4 @@ def run_action(
         subparser.set_defaults(usage_error=subparser.error)
         action.add_arguments(subparser)
     args = parser.parse_args(argv)
-    try:
-        return actions[args.action].run(args)
-    except mistakes as error:
-        print(f"{parser.prog} {args.action}: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+    return actions[args.action].run(args)

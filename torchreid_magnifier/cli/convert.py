@@ -2,18 +2,16 @@
 
 import argparse
 import shlex
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..hub.checkpoint import CheckpointError, read_checkpoint, write_weights
+from ..hub.checkpoint import read_checkpoint, write_weights
 from ..hub.conversion import convert_checkpoint
-from . import USAGE_ERROR
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand. Returns the exit status: 0, or 2 after a mistake in what was given."""
+    """Run the subcommand. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier convert",
         description="Rewrite a checkpoint that released code saved: MagnifierNet's "
@@ -29,11 +27,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("target", type=Path, metavar="OUT", help="file to write; must not exist")
     args = parser.parse_args(argv)
-    try:
-        print(convert(args.source, args.target))
-    except (CheckpointError, OSError) as error:
-        print(f"torchreid-magnifier convert: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
+    print(convert(args.source, args.target))
     return 0
 
 

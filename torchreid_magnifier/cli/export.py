@@ -1,14 +1,10 @@
 """``torchreid-magnifier export``: a trained network as one file for other programs."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..hub import WeightsError
-from ..hub.checkpoint import CheckpointError
-from ..inference.export import Export, ExportError, check_target, export_network
-from . import FAILED, USAGE_ERROR
+from ..inference.export import Export, check_target, export_network
 from .network_options import add_network_options, chosen_network
 
 
@@ -33,15 +29,8 @@ def main(argv: Sequence[str]) -> int:
         "--opset", type=int, metavar="N", help="version of ONNX's operators (default: 18)"
     )
     args = parser.parse_args(argv)
-    status = USAGE_ERROR
-    try:
-        check_target(args.out, args.opset)
-        network = chosen_network(args)
-        status = FAILED  # from here on it is no longer the options
-        print(summary(export_network(network, args.out, args.opset)))
-    except (ExportError, WeightsError, CheckpointError, OSError) as error:
-        print(f"torchreid-magnifier export: error: {error}", file=sys.stderr)
-        return status
+    check_target(args.out, args.opset)
+    print(summary(export_network(chosen_network(args), args.out, args.opset)))
     return 0
 
 

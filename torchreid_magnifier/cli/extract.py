@@ -5,11 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..hub import WeightsError
-from ..hub.checkpoint import CheckpointError
-from ..inference.retrieval import RetrievalError, extract
-from ..training.config import CommandError
-from . import FAILED, USAGE_ERROR
+from ..inference.retrieval import extract
+from . import FAILED
 from .arguments import positive
 from .network_options import add_network_options, chosen_network
 
@@ -18,28 +15,20 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand.
 
     Returns:
-        The exit status: 0; 1 if pictures could not be used, or if something went wrong on the way;
-        2 after a mistake in what was given.
+        The exit status: 0, or 1 if pictures could not be used.
     """
     args = _parse(argv)
-    try:
-        network = chosen_network(args)
-        written = extract(
-            network,
-            args.sources,
-            args.out,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            dtype="float16" if args.fp16 else "float32",
-            every=args.every,
-            overwrite=args.overwrite,
-        )
-    except (RetrievalError, WeightsError, CheckpointError, CommandError) as error:
-        print(f"torchreid-magnifier extract: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except OSError as error:
-        print(f"torchreid-magnifier extract: error: {error}", file=sys.stderr)
-        return FAILED
+    network = chosen_network(args)
+    written = extract(
+        network,
+        args.sources,
+        args.out,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        dtype="float16" if args.fp16 else "float32",
+        every=args.every,
+        overwrite=args.overwrite,
+    )
     before = f" ({written.continued} pictures by an interrupted run)" if written.continued else ""
     print(
         f"{args.out}: {written.rows} embeddings of {written.size} values, not L2-normalised{before}"

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..files import write_atomically
 from ..hub import WeightsError
-from ..hub.checkpoint import CheckpointError
 from ..inference.network import Network
 from ..inference.retrieval import (
     Embeddings,
@@ -36,7 +35,7 @@ from ..inference.retrieval.search import METRICS, Index
 from ..inference.retrieval.sources import is_video
 from ..parts import BACKGROUND
 from ..training.config import CommandError
-from . import FAILED, USAGE_ERROR
+from . import FAILED
 from .arguments import check_picture, positive
 from .network_options import add_device, chosen_network
 from .show.options import image_name
@@ -49,21 +48,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand.
 
     Returns:
-        The exit status: 0, 1 if something went wrong on the way, 2 after a mistake in what was
-        given.
+        The exit status: 0, or 1 if pictures could not be drawn.
     """
     args = _parse(argv)
-    try:
-        return _run(args)
-    except (RetrievalError, WeightsError, CheckpointError, CommandError) as error:
-        print(f"torchreid-magnifier search: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except OSError as error:
-        print(f"torchreid-magnifier search: error: {error}", file=sys.stderr)
-        return FAILED
-
-
-def _run(args: argparse.Namespace) -> int:
     _check(args)
     gallery = read_embeddings(args.gallery)
     queries = _queries(args, gallery)

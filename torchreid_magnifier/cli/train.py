@@ -6,29 +6,27 @@ from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
-from ..data.companions import CompanionError
-from ..evaluation import EvaluationError
-from ..hub.checkpoint import CheckpointError
 from ..training.config import DEFAULTS, CommandError, read_config
-from ..training.distributed.launch import LaunchError, joined, leave_last, told_once
+from ..training.distributed.launch import joined, leave_last, told_once
 from ..training.distributed.processes import FailedElsewhere
 from ..training.run import link_stages, plan, run
-from . import FAILED, USAGE_ERROR
+from . import FAILED
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand.
 
     Returns:
-        The exit status: 0, 1 if an evaluation failed, 2 after a mistake in what was given.
+        The exit status: 0, or 1 if another process failed.
     """
     try:
         with told_once():
             args = _parse(argv)
             cfgs = read_stages(args)
-    except CommandError as error:
+    except CommandError as error:  # found by all processes alike
         with told_once():
-            return _failed(error)
+            print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
+        return error.exit_status
     try:
         with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
             stages = processes.from_main(lambda: plan(cfgs, processes=processes))
@@ -41,21 +39,7 @@ def main(argv: Sequence[str]) -> int:
     except FailedElsewhere:
         leave_last()
         return FAILED
-    except (
-        CommandError,
-        LaunchError,
-        CheckpointError,
-        CompanionError,
-        EvaluationError,
-        OSError,
-    ) as error:
-        return _failed(error)
     return 0
-
-
-def _failed(error: Exception) -> int:
-    print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
-    return FAILED if isinstance(error, EvaluationError) else USAGE_ERROR
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from ..errors import MagnifierError
 from .faults import listed
 
 # What Pillow raises on files that are not images, are cut short or lie about their contents.
@@ -21,7 +22,7 @@ _NO_IMAGE = "unreadable images"
 Place = tuple[str, Callable[[str], str]]
 
 
-class CompanionError(RuntimeError):
+class CompanionError(MagnifierError, RuntimeError):
     """Companions that cannot be used, such as part masks or textures."""
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from ..errors import MagnifierError
 from ..models import architecture, variant
 from ..training import resume as saved
 from ..training.config import CommandError
@@ -43,8 +44,10 @@ _NOT_FOR_GRIDS = {
 }
 
 
-class FailedRun(Exception):
+class FailedRun(MagnifierError):
     """A run that ended in an error. Its text names the cell, the log and the reason."""
+
+    exit_status = 1
 
 
 class Run(NamedTuple):
@@ -154,7 +157,8 @@ class Ablation:
             log = self._newest_log(run)
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise FailedRun(
-                f"{name} failed{f' (its log: {log})' if log else ''}: {reason}"
+                f"{name} failed{f' (its log: {log})' if log else ''}: {reason}\n"
+                "What was finished before it stays: run the same command again to go on"
             ) from error
         return saved.results(self._configs(run)[-1].data.save_dir)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from ..errors import MagnifierError
 from ..files import sha256
 from .rules import ORIGINS, entry_faults, told
 
@@ -20,7 +21,7 @@ OWN_MANIFESTS = "TORCHREID_MAGNIFIER_MANIFESTS"
 MANIFEST = "manifest.yaml"
 
 
-class WeightsError(RuntimeError):
+class WeightsError(MagnifierError, RuntimeError):
     """Weights that are not known or cannot be had, or a manifest that cannot be used."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import MagnifierError
 from ..files import write_atomically
 
 CLASSIFIER_PREFIX = "classifier."
@@ -25,7 +26,7 @@ PARALLEL_PREFIX = "module."  # what nn.DataParallel puts before every name
 WEIGHTS_ONLY = torch.__version__ >= "2.6"
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(MagnifierError, RuntimeError):
     """A checkpoint that cannot be read, or that belongs to another model."""
 
 
@@ -132,13 +133,14 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a state dict into a new file, which appears complete or not at all.
 
     Raises:
-        OSError: the file exists, or cannot be written.
+        CheckpointError: the file exists, or its folder does not.
+        OSError: it cannot be written.
     """
     path = Path(path)
     if path.exists():
-        raise FileExistsError(f"{path} exists already: give another name for the file to write")
+        raise CheckpointError(f"{path} exists already: give another name for the file to write")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+        raise CheckpointError(f"there is no folder {path.parent} to write {path.name} into")
     data = io.BytesIO()
     torch.save(dict(tensors), data)
     write_atomically(path, data.getvalue())

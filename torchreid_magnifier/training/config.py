@@ -14,6 +14,8 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
+from ..errors import MagnifierError
+
 DEFAULTS: dict[str, Any] = {
     "model": {"name": "resnet50", "pretrained": True, "load_weights": "", "resume": ""},
     "data": {
@@ -150,7 +152,7 @@ _RUN = {
 }
 
 
-class CommandError(Exception):
+class CommandError(MagnifierError):
     """A mistake in what the command was given. Its text says what is wrong and what to do."""
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...annotate import ParsingError
-from ...training.config import CommandError
 from ..actions import run_action
 from . import check, formats, import_labels, make, show
 
@@ -26,10 +24,10 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand.
 
     Returns:
-        The exit status: 0, 1 if masks are faulty, 2 after a mistake in what was given.
+        The exit status: 0, or 1 if masks are faulty.
     """
     description = (
         "Part labels (0 background, head, torso, upper_arm, lower_arm, upper_leg, lower_leg, "
         "7 foot) for the images of a dataset."
     )
-    return run_action("masks", description, ACTIONS, argv, (ParsingError, CommandError, OSError))
+    return run_action("masks", description, ACTIONS, argv)

@@ -7,10 +7,7 @@ what they share.
 
 import argparse
 import importlib
-import sys
 from collections.abc import Sequence
-
-from .. import FAILED, USAGE_ERROR
 
 KINDS = {
     "masks": "the body parts that a network predicts, over images",
@@ -21,12 +18,7 @@ KINDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, 1 if something went wrong on the way, 2 after a mistake in what was
-        given.
-    """
+    """Run the subcommand. Returns the exit status."""
     lines = "\n".join(f"  {name:<13}{text}" for name, text in KINDS.items())
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier show",
@@ -41,23 +33,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _draw(kind: str, argv: Sequence[str]) -> int:
-    from ...hub import WeightsError
-    from ...hub.checkpoint import CheckpointError
-    from ...inference.explain import ExplainError
-    from ...training.config import CommandError
-
     module = importlib.import_module(f"{__name__}.{kind}")
     parser = argparse.ArgumentParser(
         prog=f"torchreid-magnifier show {kind}", description=module.__doc__
     )
     module.add_arguments(parser)
     args = parser.parse_args(argv)
-    try:
-        print(f"{args.out}: {module.run(args)}")
-    except (CommandError, ExplainError, WeightsError, CheckpointError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return USAGE_ERROR
-    except OSError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return FAILED
+    print(f"{args.out}: {module.run(args)}")
     return 0

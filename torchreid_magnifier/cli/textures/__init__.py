@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...annotate import ParsingError
-from ...hub import WeightsError
-from ...hub.checkpoint import CheckpointError
-from ...training.config import CommandError
 from ..actions import run_action
 from . import check, make, show
 
@@ -26,11 +22,10 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand.
 
     Returns:
-        The exit status: 0, 1 if textures are faulty, 2 after a mistake in what was given.
+        The exit status: 0, or 1 if textures are faulty.
     """
     description = (
         "Textures for the images of a dataset: a person's whole surface, unrolled so that a "
         "position means the same part of the body for everyone. SAN learns to see them."
     )
-    mistakes = (ParsingError, WeightsError, CheckpointError, CommandError, OSError)
-    return run_action("textures", description, ACTIONS, argv, mistakes)
+    return run_action("textures", description, ACTIONS, argv)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from torchreid import data as torchreid_data
 
+from ...errors import MagnifierError
 from ..faults import listed
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
-class DatasetError(RuntimeError):
+class DatasetError(MagnifierError, RuntimeError):
     """A dataset that cannot be used as it lies; a RuntimeError, as torchreid's own are."""
 
 

@@ -5,6 +5,8 @@ branches are active, :mod:`.regions` how alike the body regions of an image are,
 :mod:`.rankings` whom it finds and which regions of a gallery image resemble the query's.
 """
 
+from ...errors import MagnifierError
 
-class ExplainError(RuntimeError):
+
+class ExplainError(MagnifierError, RuntimeError):
     """Nothing can be explained: no images, an image that cannot be read, a network without..."""

@@ -1,9 +1,13 @@
 """What can go wrong in an export."""
 
+from ...errors import MagnifierError
 
-class ExportError(RuntimeError):
+
+class ExportError(MagnifierError, RuntimeError):
     """A network that cannot be exported, or a file that is no export of this package."""
 
 
 class ParityError(ExportError):
-    """An exported network that does not answer as the network itself does."""
+    """A network that cannot be written or run, or does not answer then as the network itself."""
+
+    exit_status = 1

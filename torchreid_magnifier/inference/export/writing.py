@@ -13,7 +13,7 @@ from ...files import write_atomically
 from ..network import Network
 from . import onnx_file, pt2_file
 from .description import Description, describe
-from .errors import ExportError
+from .errors import ExportError, ParityError
 from .parity import Parity, compare, pedestrians
 from .program import trace
 
@@ -42,18 +42,17 @@ def check_target(path: str | os.PathLike, opset: int | None = None) -> None:
     """Whether a file can be written at ``path``, before anything takes time.
 
     Raises:
-        ExportError: for another suffix than those of ``FORMATS``, an opset that there is not, or
-            if something is not installed.
-        OSError: if the file exists, or its folder does not.
+        ExportError: for another suffix than those of ``FORMATS``, an opset that there is not, if
+            the file exists or its folder does not, or if something is not installed.
     """
     path = Path(path)
     form = _format(path)
     if torch.__version__ < OLDEST_TORCH:
         raise ExportError(f"export needs torch {OLDEST_TORCH} or newer, found {torch.__version__}")
     if path.exists():
-        raise FileExistsError(f"{path} exists already: give another name")
+        raise ExportError(f"{path} exists already: give another name")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+        raise ExportError(f"there is no folder {path.parent} to write {path.name} into")
     form.require(opset)
 
 
@@ -70,8 +69,9 @@ def export_network(network: Network, path: str | os.PathLike, opset: int | None 
         opset: of an ONNX file; None takes the oldest that can be written.
 
     Raises:
-        ParityError: the exported network differs from the network; nothing is written then.
-        ExportError, OSError: as ``check_target``; the network cannot be exported or run.
+        ParityError: the network cannot be exported or run, or the exported one differs from it;
+            nothing is written then.
+        ExportError, OSError: as ``check_target``.
     """
     path = Path(path)
     check_target(path, opset)
@@ -85,7 +85,7 @@ def export_network(network: Network, path: str | os.PathLike, opset: int | None 
     except (ExportError, OSError, MemoryError):
         raise
     except Exception as error:  # each part of torch and onnxruntime has its own kinds
-        raise ExportError(
+        raise ParityError(
             f"{network.name} cannot be exported to {path.name} or not be run from it, with torch "
             f"{torch.__version__} ({type(error).__name__}: {str(error).strip()})"
         ) from error

@@ -1,7 +1,9 @@
 """The error of this package's part that extracts embeddings and searches them."""
 
+from ...errors import MagnifierError
 
-class RetrievalError(RuntimeError):
+
+class RetrievalError(MagnifierError, RuntimeError):
     """Pictures, embeddings or an index that cannot be used as they were given."""
 
 

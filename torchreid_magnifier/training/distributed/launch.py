@@ -10,6 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ...errors import MagnifierError
 from .processes import ALONE, Processes
 
 # The others wait while one reads data, ranks a gallery or writes; processes that have ended are
@@ -29,7 +30,7 @@ _UNSUPPORTED = (
 )
 
 
-class LaunchError(RuntimeError):
+class LaunchError(MagnifierError, RuntimeError):
     """The processes cannot work together; the text says why and what to do."""
 
 
