@@ -1,14 +1,21 @@
 """The example of the Python API runs as it is written, but for its length."""
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 from torchreid_magnifier import read_checkpoint
+from torchreid_magnifier.synthetic import Settings, generate
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "train_magnifiernet.py"
+# A batch of 32 images takes 8 people; torchreid ranks 50 images at least.
+FEW = Settings(train_ids=8, test_ids=8, distractors=5)
 
 
 def test_both_stages_of_the_example(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "torchreid_magnifier.synthetic.dataset.generate", partial(generate, settings=FEW)
+    )
     spec = importlib.util.spec_from_file_location("example", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)

@@ -16,7 +16,7 @@ from torchreid_magnifier.annotate.make import make_masks
 from torchreid_magnifier.annotate.poses import pose_from_coco
 from torchreid_magnifier.cli import main
 
-COUNT = 1500
+COUNT = 500
 STANDING = np.array(
     [(32, 15), (34, 13), (30, 13), (36, 14), (28, 14), (42, 29), (22, 29), (46, 46), (18, 46)]
     + [(48, 60), (16, 60), (38, 62), (26, 62), (39, 86), (25, 86), (39, 110), (25, 110)]
