@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader
 
 from torchreid_magnifier.models import ALL_MODELS
 from torchreid_magnifier.parts import NUM_PARTS
-from torchreid_magnifier.training.distributed.engine import distributed
 from torchreid_magnifier.training.distributed.launch import joined
-from torchreid_magnifier.training.distributed.loaders import share_of_training
 from torchreid_magnifier.training.distributed.processes import ALONE, Processes
-from torchreid_magnifier.training.engines import SoftmaxEngine, TripletEngine
+from torchreid_magnifier.training.engine import Engine
+from torchreid_magnifier.training.loaders import share_of_training
 
 NUM_CLASSES, BATCH, SEED = 4, 8, 5
 CASES = {  # name of the case -> model, its loss, options of the engine, number of steps
@@ -57,18 +56,14 @@ def engine_for(name: str, loss: str, processes: Processes, **options):
     model = ALL_MODELS[name](NUM_CLASSES, loss=loss, pretrained=False).double()
     for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
         torch.nn.init.normal_(layer.weight, std=0.1)
-    engine_class = SoftmaxEngine if loss == "softmax" else TripletEngine
-    if processes.count > 1:
-        engine_class = distributed(engine_class)
-        options |= {"processes": processes, "seed": SEED}
-    else:
+    if loss == "softmax":
+        options |= {"margin": None}
+    if processes.count == 1:
         model.sampler.generator = torch.Generator().manual_seed(SEED)
     loader = DataLoader(People(), BATCH, drop_last=True)
     data = SimpleNamespace(train_loader=loader, test_loader=None, num_train_pids=NUM_CLASSES)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    return engine_class(
-        data, model, optimizer=optimizer, use_gpu=False, on_epoch=lambda: None, **options
-    )
+    return Engine(data, model, optimizer, use_gpu=False, processes=processes, seed=SEED, **options)
 
 
 def steps(processes: Processes, case: str) -> dict:

@@ -16,7 +16,7 @@ from torchreid import optim as torchreid_optim
 
 from torchreid_magnifier.models import MODELS, architecture
 from torchreid_magnifier.training.config import default_config, merge_file, optimizer_arguments
-from torchreid_magnifier.training.engines import TripletEngine
+from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.optim import use_fused
 
 from .machine import ROOT
@@ -147,7 +147,7 @@ def build(contestant: Contestant, device: str) -> Runner:
     engine: torchreid_engine.Engine
     if contestant.source == OURS:
         use_fused(optimizer)
-        engine = TripletEngine(data, model, optimizer, on_epoch=lambda: None, **arguments)
+        engine = Engine(data, model, optimizer, **arguments)
     else:
         engine = torchreid_engine.ImageTripletEngine(data, model, optimizer, **arguments)
     return Runner(model, embed, prepare, engine.forward_backward)

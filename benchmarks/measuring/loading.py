@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Sampler
 
 from torchreid_magnifier.training.config import default_config, merge_file
-from torchreid_magnifier.training.engines import TripletEngine
+from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.run import read_data
 
 from .contestants import CONFIG
@@ -47,7 +47,7 @@ def measure(root: str, workers: int, seconds: float, pin: bool) -> dict[str, flo
         data = read_data(cfg)
     nothing = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(nothing.parameters())
-    engine = TripletEngine(data, nothing, optimizer, use_gpu=False, on_epoch=lambda: None)
+    engine = Engine(data, nothing, optimizer, use_gpu=False)
     loader = engine.train_loader  # which keeps its processes from epoch to epoch
     loader.batch_sampler.sampler = _Endless(loader.batch_sampler.sampler)
     next(iter(loader))

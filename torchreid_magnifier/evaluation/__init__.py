@@ -9,8 +9,7 @@ they are asked for::
 ``engine`` puts it into torchreid's engines.
 """
 
-from .distances import PairwiseDistances
-from .errors import EvaluationError
+from .distances import EvaluationError, PairwiseDistances
 from .ranking import evaluate_rank
 from .reranking import RerankedDistances
 

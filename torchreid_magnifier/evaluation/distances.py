@@ -8,11 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import EvaluationError
+from ..errors import MagnifierError
 
 METRICS = ("euclidean", "cosine")
 _BLOCK = 1 << 22  # distances that are there at once: 16 MB
 _PAIRS = 1 << 20  # numbers of the embeddings whose pairs are compared at once
+
+
+class EvaluationError(MagnifierError, ValueError):
+    """Embeddings, distances or labels that cannot be evaluated."""
+
+    exit_status = 1
 
 
 class Distances(Protocol):

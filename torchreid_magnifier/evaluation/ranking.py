@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .cuhk03 import single_shot_cmc
-from .distances import Distances, blocks
-from .errors import EvaluationError
+from .distances import Distances, EvaluationError, blocks
+
+_DRAWS = 10  # of CUHK03's first protocol
 
 
 def evaluate_rank(
@@ -62,7 +62,7 @@ def evaluate_rank(
             if use_metric_cuhk03:
                 kept = np.delete(np.arange(len(row)), left_out)
                 person = people.gallery[matches[0]]
-                curves.append(single_shot_cmc(row[kept], people.gallery[kept], person, max_rank))
+                curves.append(_single_shot_cmc(row[kept], people.gallery[kept], person, max_rank))
             else:
                 curves.append(np.arange(min(max_rank, len(row) - len(left_out))) >= ranks[0])
     if not curves:
@@ -128,3 +128,30 @@ def _mean(curves: list[np.ndarray]) -> np.ndarray:
     for row, curve in zip(table, curves):
         row[: len(curve)] = curve
     return table.sum(0) / np.float32(len(curves))
+
+
+def _single_shot_cmc(row: np.ndarray, people: np.ndarray, own: int, max_rank: int) -> np.ndarray:
+    """Return the mean CMC of a query over ten draws of one gallery image of each person.
+
+    The draws are torchreid's, which calls ``np.random.choice`` for one person after the other,
+    nearest first: here they are one call, which takes the same numbers from numpy's generator.
+
+    Args:
+        row: distances to the gallery images that count, (G,).
+        people: on these images, (G,), numbered from 0; each number below the largest is there.
+        own: number of the query's person.
+        max_rank: length of the CMC; the number of people if that is smaller.
+
+    Returns:
+        Shares in 0..1, float32.
+    """
+    ranked = people[np.argsort(row, kind="stable")]
+    places = np.argsort(ranked, kind="stable")  # person by person, ascending
+    counts = np.bincount(ranked)
+    first = np.cumsum(counts) - counts
+    nearest = np.argsort(places[first])
+    draws = np.random.randint(0, np.tile(counts[nearest], (_DRAWS, 1)))
+    drawn = places[first[nearest] + draws]  # where each person's image stands, (draws, people)
+    ranks = (drawn < drawn[:, nearest == own]).sum(1)
+    hits = np.arange(min(max_rank, len(counts))) >= ranks[:, None]
+    return hits.sum(0, dtype=np.float32) / np.float32(_DRAWS)

@@ -8,8 +8,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from .distances import PairwiseDistances, blocks
-from .errors import EvaluationError
+from .distances import EvaluationError, PairwiseDistances, blocks
 
 
 class RerankedDistances:

@@ -16,17 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchreid import data as torchreid_data
-from torchreid import engine as torchreid_engine
 from torchreid import metrics as torchreid_metrics
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
 from tqdm import tqdm
 
-from ..evaluation.engine import Evaluating
 from ..inference.explain.rankings import Sample, Search
 from ..models.magnifiernet.model import MagnifierNet
 from ..synthetic import SyntheticPedestriansOccluded
+from ..training.engine import Engine
 
 DATASET = "synthetic_pedestrians"
 GLOBAL = "magnifiernet_r18_g"
@@ -79,8 +78,8 @@ class Stage:
     search: Search
 
 
-class RecordingEngine(Evaluating, torchreid_engine.ImageTripletEngine):
-    """The stock engine with this package's evaluation; it keeps what passes by.
+class RecordingEngine(Engine):
+    """The engine of ``train``; it keeps what passes by.
 
     Attributes:
         epochs: the mean of every loss term over each epoch.

@@ -35,9 +35,8 @@ from .config import (
     run_arguments,
     scheduler_arguments,
 )
-from .distributed.engine import distributed
 from .distributed.processes import ALONE, Processes
-from .engines import SoftmaxEngine, TripletEngine
+from .engine import Engine
 from .loaders import keeping_workers
 from .optim import use_fused
 
@@ -246,7 +245,20 @@ def _run_stage(
         )
     use_fused(optimizer)
     print(f"Building {cfg.loss.name}-engine for image-reid")
-    engine = _build_engine(cfg, datamanager, model, optimizer, scheduler, on_epoch, processes)
+    engine = Engine(
+        datamanager,
+        model,
+        optimizer,
+        scheduler,
+        use_gpu=cfg.use_gpu,
+        label_smooth=cfg.loss.softmax.label_smooth,
+        margin=None if cfg.loss.name == "softmax" else cfg.loss.triplet.margin,
+        weight_t=cfg.loss.triplet.weight_t,
+        weight_x=cfg.loss.triplet.weight_x,
+        on_epoch=on_epoch,
+        processes=processes,
+        seed=cfg.train.seed + cfg.train.start_epoch,
+    )
     if cfg.test.evaluate:
         engine.run(**run_arguments(cfg))
         return
@@ -344,32 +356,6 @@ def _build_model(
         return model
     devices = None if processes.count == 1 else [torch.cuda.current_device()]
     return nn.DataParallel(model, devices).cuda()
-
-
-def _build_engine(
-    cfg: CfgNode,
-    datamanager: Any,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Any,
-    on_epoch: Callable[[], None],
-    processes: Processes,
-) -> SoftmaxEngine | TripletEngine:
-    common: dict[str, Any] = {
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        "use_gpu": cfg.use_gpu,
-        "label_smooth": cfg.loss.softmax.label_smooth,
-        "on_epoch": on_epoch,
-    }
-    engine_class: type[SoftmaxEngine] | type[TripletEngine] = SoftmaxEngine
-    if cfg.loss.name != "softmax":
-        engine_class = TripletEngine
-        common |= {key: cfg.loss.triplet[key] for key in ("margin", "weight_t", "weight_x")}
-    if processes.count > 1:
-        engine_class = distributed(engine_class)
-        common |= {"processes": processes, "seed": cfg.train.seed + cfg.train.start_epoch}
-    return engine_class(datamanager, model, **common)
 
 
 @contextmanager

@@ -1,0 +1,221 @@
+"""The engine: torchreid's steps and tests in less time, by one process or several."""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torchreid import metrics as torchreid_metrics
+
+from ..evaluation.engine import Evaluating, Features
+from ..hub.checkpoint import unwrap
+from ..losses.batch import mean_over_processes, whole_batch
+from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
+from ..models.base import LossCarrier
+from .config import CommandError
+from .distributed.batch_norm import synchronise_batch_norm
+from .distributed.processes import ALONE, Processes
+from .loaders import share_of_test, share_of_training
+
+# Running statistics are equal by themselves; torch 2.15 has a new name for not sending them around.
+_NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+_OWN_BUFFERS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+
+
+class Score(NamedTuple):
+    """Rank-1 and mAP that a test finds on one dataset: shares, 0..1."""
+
+    rank1: float
+    mean_ap: float
+
+
+class Engine(Evaluating):
+    """torchreid's ``ImageSoftmaxEngine`` or ``ImageTripletEngine``, with their losses and numbers.
+
+    Several processes share out the images of each batch and of each test: weights, checkpoints and
+    results are those of one process. The main process alone ranks and writes.
+
+    Args:
+        datamanager, model, optimizer, scheduler, use_gpu, label_smooth: as torchreid's engines
+            take them.
+        margin: of the triplet loss. None: the model gives logits alone, for the cross-entropy.
+        weight_t, weight_x: of the triplet loss and of the cross-entropy beside it.
+        on_epoch: called after each epoch of training.
+        processes: this one among those that train together.
+        seed: of what all processes draw alike.
+
+    Attributes:
+        scores: of the last test, by the dataset's name. torchreid prints them to a tenth of a
+            percent, and hands on the last dataset's rank-1 only.
+    """
+
+    def __init__(
+        self,
+        datamanager: Any,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any = None,
+        *,
+        use_gpu: bool = True,
+        label_smooth: bool = True,
+        margin: float | None = 0.3,
+        weight_t: float = 1.0,
+        weight_x: float = 1.0,
+        on_epoch: Callable[[], None] = lambda: None,
+        processes: Processes = ALONE,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(datamanager, use_gpu)
+        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        self.register_model("model", model, optimizer, scheduler)
+        self.scores: dict[str, Score] = {}
+        # torch's own in place of torchreid's, which writes its smoothed labels on the CPU.
+        self._cross_entropy = nn.CrossEntropyLoss(label_smoothing=0.1 if label_smooth else 0.0)
+        self._triplet = None if margin is None else BatchHardTripletLoss(margin)
+        self._weight_t = 0.0 if margin is None else weight_t
+        self._weight_x = 1.0 if margin is None else weight_x
+        self._on_epoch = on_epoch
+        self._processes = processes
+        self._parallel: DistributedDataParallel | None = None
+        self._trained: list[bool] = []
+        if processes.count > 1:
+            self._share(seed)
+
+    # ------------------------------------------------------------------ training
+
+    def train(self, *args: Any, **kwargs: Any) -> None:
+        """Train for an epoch."""
+        super().train(*args, **kwargs)
+        self._on_epoch()
+
+    def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
+        """Take one step, as torchreid's engines, which wait for the device at every number shown.
+
+        Returns:
+            The numbers that are printed, by name, fetched at once when the step is over; with
+            several processes the means over them.
+        """
+        images, pids = self.parse_data_for_train(data)
+        if self._weight_t and self._processes.count == 1:
+            # While they are on the CPU. A share may well be one person.
+            try:
+                require_two_identities(pids)
+            except ValueError as error:
+                raise CommandError(str(error)) from None
+        if self.use_gpu:
+            images, pids = images.cuda(non_blocking=True), pids.cuda(non_blocking=True)
+        self.optimizer.zero_grad()  # before the forward pass: its memory is wanted there
+        model = self.model if self._processes.count == 1 else self._in_parallel()
+        loss, shown = self._losses(model(images), pids)
+        loss.backward()
+        self.optimizer.step()
+        values = torch.cat([value.detach().view(1) for value in shown.values()])
+        return dict(zip(shown, mean_over_processes(values).tolist(), strict=True))
+
+    def _losses(self, outputs: Any, pids: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of the model's outputs, and the numbers to show."""
+        if self._triplet is None:
+            loss = self.compute_loss(self._cross_entropy, outputs, pids)
+            return loss, {"loss": loss, "acc": torchreid_metrics.accuracy(outputs, pids)[0]}
+        logits, features = outputs
+        loss = 0
+        shown = {}
+        if self._weight_t:
+            shown["loss_t"] = self.compute_loss(self._triplet_of_all, features, pids)
+            loss += self._weight_t * shown["loss_t"]
+        if self._weight_x:
+            shown["loss_x"] = self.compute_loss(self._cross_entropy, logits, pids)
+            loss += self._weight_x * shown["loss_x"]
+            shown["acc"] = torchreid_metrics.accuracy(logits, pids)[0]
+        return loss, shown
+
+    def _triplet_of_all(self, features: Tensor, pids: Tensor) -> Tensor:
+        assert self._triplet is not None
+        return self._triplet(whole_batch(features), whole_batch(pids))
+
+    def _evaluate(self, dataset_name: str = "", *args: Any, **kwargs: Any) -> tuple[float, float]:
+        found = super()._evaluate(dataset_name, *args, **kwargs)
+        self.scores[dataset_name] = Score(*map(float, found))
+        return found
+
+    # ------------------------------------------------------------------ several processes
+
+    def _share(self, seed: int) -> None:
+        self.train_loader = share_of_training(self.train_loader, self._processes)
+        if not self._processes.is_main:
+            self.writer = _NoWriter()
+        synchronise_batch_norm(self.model)
+        model = unwrap(self.model)
+        if isinstance(model, LossCarrier):
+            device = next(model.parameters()).device
+            model.loss_log.over_processes = lambda means: mean_over_processes(means.to(device))
+            getattr(model, "sampler", model).generator = torch.Generator().manual_seed(seed)
+
+    def _in_parallel(self) -> DistributedDataParallel:
+        """Return the model with its gradients averaged over the processes.
+
+        The engine keeps the model itself, which it saves, tests and opens layers of.
+        """
+        trained = [parameter.requires_grad for parameter in self.model.parameters()]
+        if self._parallel is None or trained != self._trained:  # fixbase_epoch: frozen layers
+            self._parallel = None  # its hooks on the gradients go before new ones come
+            self._trained = trained
+            model = unwrap(self.model)
+            self._parallel = DistributedDataParallel(
+                model if self._weight_x else _WithoutLogits(model),
+                find_unused_parameters=not self._weight_x,
+                **_OWN_BUFFERS,
+            )
+        return self._parallel
+
+    def _extract(self, name: str, loader: Any, batch_time: Any) -> Features:
+        """Return the features of a query set or gallery; each process takes some batches."""
+        extract = super()._extract
+        if self._processes.count == 1:
+            return extract(name, loader, batch_time)
+        share = share_of_test(loader, self._processes)
+        own = self._processes.together(
+            lambda: extract(name, share, batch_time) if len(share) else None
+        )
+        parts = [part for part in self._processes.gather(own) if part is not None]
+        found = Features(
+            torch.cat([part.embeddings for part in parts]),
+            np.concatenate([part.pids for part in parts]),
+            np.concatenate([part.camids for part in parts]),
+        )
+        print("All processes: {}-by-{} matrix".format(*found.embeddings.shape))
+        return found
+
+    def _rank(self, *args: Any, **kwargs: Any) -> tuple[float, float]:
+        rank = super()._rank
+        return self._processes.from_main(lambda: rank(*args, **kwargs))
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, by the main process."""
+        if self._processes.is_main:
+            super().save_model(*args, **kwargs)
+
+
+class _WithoutLogits(nn.Module):
+    """A model whose logits no loss takes (loss.triplet.weight_x 0): they stay out of the graph.
+
+    DistributedDataParallel waits for the gradients of all parameters that outputs come from.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[None, Any]:
+        return None, self.model(images)[1]
+
+
+class _NoWriter:
+    """In place of TensorBoard's writer."""
+
+    def add_scalar(self, *args: Any) -> None: ...
+
+    def close(self) -> None: ...
