@@ -14,7 +14,7 @@ import yaml
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.training.checks import check_together
-from torchreid_magnifier.training.config import CommandError, default_config, merge_list
+from torchreid_magnifier.training.config import ConfigError, default_config, merge_list
 from torchreid_magnifier.training.distributed import launch
 from torchreid_magnifier.training.distributed.processes import ALONE
 
@@ -151,7 +151,7 @@ IDENTITIES = ("sampler.train_sampler", "RandomIdentitySampler", "train.batch_siz
     ],
 )
 def test_what_two_processes_cannot_share(options, message):
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(ConfigError, match=message):
         check_together([configured(*options)], 2)
     check_together([configured(*IDENTITIES, "28", "test.evaluate", "True")], 2)
 

@@ -9,7 +9,7 @@ import torchreid
 from torch import nn
 
 from torchreid_magnifier import SAN
-from torchreid_magnifier.training.config import CommandError
+from torchreid_magnifier.training.config import ConfigError
 from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.optim import fused as fused_steps
 from torchreid_magnifier.training.optim import use_fused
@@ -59,7 +59,7 @@ def test_a_step_is_torchreids(stock, options):
 
 
 def test_a_batch_of_one_person_is_a_mistake_in_the_configuration():
-    with pytest.raises(CommandError, match="at least two identities, found only identity 2"):
+    with pytest.raises(ConfigError, match="at least two identities, found only identity 2"):
         one_step(Engine, Heads(True), torch.full((8,), 2))
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from ..experiments import ablation_grids, ablation_report
 from ..experiments.ablation import Ablation, check_options
-from ..training.config import CommandError
+from ..training.config import ConfigError
 from .train import add_options, parse, read_configs
 
 _DESCRIPTION = """\
@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
             write()
             ablation.run(on_finished=write)
     except Timeout as error:
-        raise CommandError(
+        raise ConfigError(
             f"another ablation is writing into {out}: wait until it has ended, or give another "
             "--out"
         ) from error
@@ -90,5 +90,5 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _seeds(words: Sequence[str]) -> list[int]:
     wrong = [word for word in words if not word.isdecimal()]
     if wrong:
-        raise CommandError(f"--seeds takes whole numbers, found {wrong[0]!r}")
+        raise ConfigError(f"--seeds takes whole numbers, found {wrong[0]!r}")
     return list(dict.fromkeys(map(int, words)))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from ..training.config import CommandError
+from ..training.config import ConfigError
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
@@ -32,11 +32,11 @@ def check_picture(path: Path) -> None:
     """See, before any work, that a picture can be written to what ``--out`` names.
 
     Raises:
-        CommandError: a name that is no picture's, or no folder for it.
+        ConfigError: a name that is no picture's, or no folder for it.
     """
     if path.suffix.lower() not in PICTURE_ENDINGS:
-        raise CommandError(f"--out: expected {', '.join(PICTURE_ENDINGS)}, found {path}")
+        raise ConfigError(f"--out: expected {', '.join(PICTURE_ENDINGS)}, found {path}")
     if not path.absolute().parent.is_dir():
-        raise CommandError(f"--out: there is no folder {path.parent}")
+        raise ConfigError(f"--out: there is no folder {path.parent}")
     if path.is_dir():
-        raise CommandError(f"--out: {path} is a folder")
+        raise ConfigError(f"--out: {path} is a folder")

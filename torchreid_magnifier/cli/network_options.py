@@ -5,7 +5,7 @@ import argparse
 import torch
 
 from ..inference.network import Network, open_network
-from ..training.config import CommandError
+from ..training.config import ConfigError
 
 
 def add_network_options(parser: argparse.ArgumentParser, device: bool = True) -> None:
@@ -51,13 +51,13 @@ def chosen_network(args: argparse.Namespace, weights: str | None = None) -> Netw
         weights: in place of ``args.weights``.
 
     Raises:
-        CommandError: if there is no such device.
+        ConfigError: if there is no such device.
         WeightsError, CheckpointError: as ``open_network``.
     """
     try:
         torch.empty(0, device=args.device)
     except (RuntimeError, AssertionError) as error:  # the second of builds without CUDA
-        raise CommandError(f"--device {args.device}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"--device {args.device}: {str(error).splitlines()[0]}") from error
     return open_network(
         args.weights if weights is None else weights,
         args.model,

@@ -34,7 +34,7 @@ from ..inference.retrieval.pictures import read_places
 from ..inference.retrieval.search import METRICS, Index
 from ..inference.retrieval.sources import is_video
 from ..parts import BACKGROUND
-from ..training.config import CommandError
+from ..training.config import ConfigError
 from . import FAILED
 from .arguments import check_picture, positive
 from .network_options import add_device, chosen_network
@@ -117,12 +117,12 @@ def _check(args: argparse.Namespace) -> None:
     for option in ("csv", "index_file"):
         path = getattr(args, option)
         if path and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise CommandError(
+            raise ConfigError(
                 f"--{option.replace('_', '-')}: expected a file in a folder that is there, "
                 f"found {path}"
             )
     if args.index_file and args.index == "exact":
-        raise CommandError("--index-file goes with an index of FAISS: give --index too")
+        raise ConfigError("--index-file goes with an index of FAISS: give --index too")
 
 
 def _queries(args: argparse.Namespace, gallery: Embeddings) -> Embeddings:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
-from ..training.config import DEFAULTS, CommandError, read_config
+from ..training.config import DEFAULTS, ConfigError, read_config
 from ..training.distributed.launch import joined, leave_last, told_once
 from ..training.distributed.processes import FailedElsewhere
 from ..training.run import link_stages, plan, run
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         with told_once():
             args = _parse(argv)
             cfgs = read_stages(args)
-    except CommandError as error:  # found by all processes alike
+    except ConfigError as error:  # found by all processes alike
         with told_once():
             print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
         return error.exit_status

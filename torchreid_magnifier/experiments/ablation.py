@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 from ..errors import MagnifierError
 from ..models import architecture, variant
 from ..training import resume as saved
-from ..training.config import CommandError
+from ..training.config import ConfigError
 from ..training.run import Stage, plan, read_data
 from ..training.run import run as train
 from .ablation_grids import Cell, Grid
@@ -71,7 +71,7 @@ class Ablation:
         results: by run, what was found on each target, of the runs that are finished.
 
     Raises:
-        CommandError: if anything is wrong that can be seen before the data is read, for any cell.
+        ConfigError: if anything is wrong that can be seen before the data is read, for any cell.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Ablation:
         """Read what the runs will read, so that missing files and faulty masks show at once.
 
         Raises:
-            CommandError: if there are any.
+            ConfigError: if there are any.
         """
         with _quiet():
             for cfg in self.stages:
@@ -191,18 +191,18 @@ def check_options(keys: Sequence[str]) -> None:
     """See that the command line leaves to the grid what is the grid's.
 
     Raises:
-        CommandError: if it does not.
+        ConfigError: if it does not.
     """
     for key in keys:
         if reason := (_SET_HERE | _NOT_FOR_GRIDS).get(key):
-            raise CommandError(f"the option {key} does not go with ablate: {reason}")
+            raise ConfigError(f"the option {key} does not go with ablate: {reason}")
 
 
 def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
     models = list(dict.fromkeys(cfg.model.name for cfg in stages))
     for name, grid in grids.items():
         if len(models) > 1 or architecture(models[0]) not in grid.networks:
-            raise CommandError(
+            raise ConfigError(
                 f"for {name} the stages' files must all have the whole network as model.name "
                 f"({' or '.join(grid.networks)}), found {' and '.join(models)}: the grid adds the "
                 "variants"
@@ -212,19 +212,19 @@ def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
             section, name = key.split(".")
             chained = key == "model.load_weights" and number > 1  # from the stage before it
             if cfg[section][name] and not chained:
-                raise CommandError(
+                raise ConfigError(
                     f"stage {number}'s file sets {key}, which does not go with ablate: {reason}"
                 )
     losses = [cfg.loss.name for cfg in stages]
     # Sorted: a stage's number and loss tell all losses before it, as the folders' names need.
     if losses != sorted(losses) or not set(losses) <= {"triplet", "triplet_sd"}:
-        raise CommandError(
+        raise ConfigError(
             "the stages' files must have the loss.name triplet and, after it, triplet_sd; found "
             + ", ".join(losses)
         )
     with_sd = [f"{name} {cell.name}" for name, g in grids.items() for cell in g.cells if cell.sd]
     if with_sd and "triplet_sd" not in losses:
-        raise CommandError(
+        raise ConfigError(
             f"{' and '.join(with_sd)} need a stage with the loss.name triplet_sd, found "
             f"{', '.join(losses)}: give such a file as the last of --stages, or leave them out by "
             "--cells"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..models.magnifiernet import model as magnifiernet
 from ..models.san import model as san
-from ..training.config import CommandError, closest
+from ..training.config import ConfigError, closest
 
 COMPONENTS = ("G", "M", "SAB", "SFB", "SD")
 SAN_COMPONENTS = ("encoder", "reconstruction", "constraints")
@@ -124,18 +124,18 @@ def choose(grids: Sequence[str], cells: Sequence[str]) -> dict[str, Grid]:
     """The grids of these names, cut down to the cells of these names unless there are none.
 
     Raises:
-        CommandError: for names that are not known.
+        ConfigError: for names that are not known.
     """
     for name in grids:
         if name not in GRIDS:
-            raise CommandError(
+            raise ConfigError(
                 f"there is no grid {name!r}{closest(name, list(GRIDS))} (all: {', '.join(GRIDS)})"
             )
     chosen = {name: GRIDS[name] for name in grids}
     known = list(dict.fromkeys(cell.name for grid in chosen.values() for cell in grid.cells))
     for name in cells:
         if name not in known:
-            raise CommandError(
+            raise ConfigError(
                 f"--cells: {' and '.join(chosen)} have no cell {name!r}{closest(name, known)} "
                 f"(all: {', '.join(known)})"
             )

@@ -49,7 +49,7 @@ def draw_sheet(
         sheet: draws examples under a title.
 
     Raises:
-        CommandError: a file that cannot be drawn into.
+        ConfigError: a file that cannot be drawn into.
         ParsingError: too many images, or none.
     """
     check_picture(args.out)

@@ -20,7 +20,7 @@ from ..models import SAN, MagnifierNet
 from ..models.base import LossCarrier
 from ..models.magnifiernet.model import LOSSES, STRIDE
 from ..registry import OPTIMIZER, dataset_folder, dataset_names, model_names
-from .config import CommandError, closest, optimizer_arguments, scheduler_arguments
+from .config import ConfigError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
 TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
@@ -37,10 +37,10 @@ def check(cfg: CfgNode) -> None:
     """Find every mistake in ``cfg`` that needs no data to be seen.
 
     Raises:
-        CommandError: that says what was found, what was expected, and what to do.
+        ConfigError: that says what was found, what was expected, and what to do.
     """
     if cfg.data.type != "image":
-        raise CommandError(
+        raise ConfigError(
             f"this command trains on images, found data.type {cfg.data.type!r}: "
             "for video take torchreid's own scripts/main.py"
         )
@@ -53,9 +53,9 @@ def check(cfg: CfgNode) -> None:
     _check_model(cfg)
     _check_optimizer(cfg)
     if cfg.train.max_epoch < 1 and not cfg.test.evaluate:
-        raise CommandError(f"train.max_epoch must be at least 1, found {cfg.train.max_epoch}")
+        raise ConfigError(f"train.max_epoch must be at least 1, found {cfg.train.max_epoch}")
     if cfg.test.visrank and not cfg.test.evaluate:
-        raise CommandError("test.visrank True draws rankings only with test.evaluate True")
+        raise ConfigError("test.visrank True draws rankings only with test.evaluate True")
     for key in ("load_weights", "resume"):
         check_weights(f"model.{key}", cfg.model[key])
     check_writable(cfg.data.save_dir)
@@ -65,11 +65,11 @@ def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
     """Find what several processes cannot do together, in configurations that ``check`` passed.
 
     Raises:
-        CommandError: as ``check``.
+        ConfigError: as ``check``.
     """
     for cfg in cfgs:
         if cfg.use_gpu != cfgs[0].use_gpu:
-            raise CommandError("use_gpu must be the same in all stages of several processes")
+            raise ConfigError("use_gpu must be the same in all stages of several processes")
         if not cfg.test.evaluate:
             _check_shared_training(cfg, num_processes)
 
@@ -86,11 +86,11 @@ def check_weights(key: str, path: str) -> None:
     if not path:
         return
     if not Path(path).is_file():
-        raise CommandError(f"{key}: there is no file {path}")
+        raise ConfigError(f"{key}: there is no file {path}")
     try:
         read_checkpoint(path)
     except (CheckpointError, OSError) as error:
-        raise CommandError(f"{key}: {error}") from error
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def check_writable(folder: str | Path) -> None:
@@ -100,13 +100,13 @@ def check_writable(folder: str | Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise CommandError(f"data.save_dir: cannot write into {folder}: {error}") from error
+        raise ConfigError(f"data.save_dir: cannot write into {folder}: {error}") from error
 
 
 def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise CommandError(
+            raise ConfigError(
                 f"{key}: unknown name {name!r}{closest(name, known)} "
                 f"(all names: {', '.join(sorted(known))})"
             )
@@ -116,14 +116,14 @@ def _check_model(cfg: CfgNode) -> None:
     try:
         model = _structure(cfg.model.name, cfg.loss.name)
     except ValueError as error:  # a loss that this variant does not have
-        raise CommandError(f"model.name {cfg.model.name}: {error}") from error
+        raise ConfigError(f"model.name {cfg.model.name}: {error}") from error
     if cfg.loss.name == "triplet" and not cfg.loss.triplet.weight_x and cfg.train.fixbase_epoch:
-        raise CommandError(
+        raise ConfigError(
             "train.fixbase_epoch trains the classifier alone, which has no loss with "
             "loss.triplet.weight_x 0.0: set weight_x to 1.0, or fixbase_epoch to 0"
         )
     if cfg.loss.name == "triplet_sd" and not isinstance(model, MagnifierNet):
-        raise CommandError(
+        raise ConfigError(
             f"loss.name triplet_sd is MagnifierNet's second stage; {cfg.model.name} has no "
             "such loss: take softmax or triplet"
         )
@@ -131,7 +131,7 @@ def _check_model(cfg: CfgNode) -> None:
         return
     height, width = cfg.data.height, cfg.data.width
     if height % STRIDE or width % STRIDE:
-        raise CommandError(
+        raise ConfigError(
             f"{cfg.model.name} needs data.height and data.width divisible by {STRIDE}, found "
             f"{height} and {width}: the nearest are {_nearest(height)} and {_nearest(width)}"
         )
@@ -148,13 +148,13 @@ def _check_model(cfg: CfgNode) -> None:
 def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
     model = _structure(cfg.model.name, cfg.loss.name)
     if isinstance(model, SAN) and model.constraints is not None:
-        raise CommandError(
+        raise ConfigError(
             f"{cfg.model.name} compares each person with the next one in the batch, which several "
             "processes cannot share out: train it by a single process, or take "
             f"{cfg.model.name}_reconstruction"
         )
     if cfg.train.optim == OPTIMIZER:
-        raise CommandError(
+        raise ConfigError(
             f"train.optim {OPTIMIZER} takes gradients of a single process: train without a "
             "launcher, or take another optimizer, such as amsgrad"
         )
@@ -165,7 +165,7 @@ def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
     if size % unit:
         below = size // unit * unit
         nearest = f"{below} or {below + unit}" if below else str(unit)
-        raise CommandError(
+        raise ConfigError(
             f"train.batch_size is that of all processes together, and {num_processes} of them "
             f"share out whole {whole}: it must be a multiple of {unit}, found {size}; the nearest "
             f"possible: {nearest}"
@@ -177,7 +177,7 @@ def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
     for name in cfg.data.sources:
         if not name.endswith(suffix):
             images = name.removesuffix(MASKS_SUFFIX).removesuffix(TEXTURES_SUFFIX)
-            raise CommandError(
+            raise ConfigError(
                 f"{cfg.model.name} trains with {what}, but data.sources has {name!r}: "
                 f"take '{images}{suffix}'"
             )
@@ -195,7 +195,7 @@ def _check_groups(cfg: CfgNode) -> None:
         nearest = max(smallest, round(size / NUM_INSTANCES) * NUM_INSTANCES)
         wrong.append(f"train.batch_size {nearest} (a multiple of {NUM_INSTANCES})")
     if wrong:
-        raise CommandError(
+        raise ConfigError(
             f"{cfg.model.name} compares {NUM_INSTANCES} images of each person in a batch: set "
             + " and ".join(wrong)
         )
@@ -211,7 +211,7 @@ def _structure(name: str, loss: str) -> nn.Module:
 def _check_optimizer(cfg: CfgNode) -> None:
     """torchreid's own checks, on the structure: it would make them when all data has been read."""
     if cfg.train.optim == OPTIMIZER and cfg.train.fixbase_epoch:
-        raise CommandError(
+        raise ConfigError(
             f"train.optim {OPTIMIZER} steps the whole network from the first epoch: set "
             "train.fixbase_epoch 0"
         )
@@ -220,7 +220,7 @@ def _check_optimizer(cfg: CfgNode) -> None:
         optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
         torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
     except (ValueError, TypeError) as error:
-        raise CommandError(f"section 'train': {error}") from error
+        raise ConfigError(f"section 'train': {error}") from error
 
 
 def _nearest(size: int) -> int:

@@ -152,7 +152,7 @@ _RUN = {
 }
 
 
-class CommandError(MagnifierError):
+class ConfigError(MagnifierError):
     """A mistake in what the command was given. Its text says what is wrong and what to do."""
 
 
@@ -172,7 +172,7 @@ def read_config(path: str | Path | None, options: Sequence[str] = (), **data: An
         data: keys of the section ``data``, such as ``sources``; those that are empty are left out.
 
     Raises:
-        CommandError: as ``merge_file`` and ``merge_list``.
+        ConfigError: as ``merge_file`` and ``merge_list``.
     """
     cfg = default_config()
     if path:
@@ -188,19 +188,19 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
     """Set the keys that the YAML file ``path`` gives.
 
     Raises:
-        CommandError: if the file cannot be read, is no YAML mapping, or has an unknown key or a
+        ConfigError: if the file cannot be read, is no YAML mapping, or has an unknown key or a
             value of the wrong type.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"cannot read the configuration file {path}: {error}") from error
+        raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CommandError(f"{path} is not valid YAML: {error}") from error
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict | None):
-        raise CommandError(
+        raise ConfigError(
             f"{path}: expected sections such as 'model:' and 'data:' with keys under them, "
             f"found a {type(tree).__name__}"
         )
@@ -212,10 +212,10 @@ def merge_list(cfg: CfgNode, pairs: Sequence[str]) -> None:
     """Set the keys of a flat list ``[key, value, key, value, ...]``, as typed on a command line.
 
     Raises:
-        CommandError: if a value is missing, a key unknown, or a value of the wrong type.
+        ConfigError: if a value is missing, a key unknown, or a value of the wrong type.
     """
     if len(pairs) % 2:
-        raise CommandError(
+        raise ConfigError(
             f"options come as pairs 'key value', but {pairs[-1]!r} at the end of "
             f"{' '.join(pairs)!r} stands alone"
         )
@@ -265,12 +265,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     known = flatten(cfg)
     if key not in known:
-        raise CommandError(f"{where}: there is no option {key!r}{closest(key, list(known))}")
+        raise ConfigError(f"{where}: there is no option {key!r}{closest(key, list(known))}")
     try:
         cfg.merge_from_list([key, value])
     except ValueError as error:  # the types are torchreid's: stock main.py refuses the same
         expected = known[key]
-        raise CommandError(
+        raise ConfigError(
             f"{where}: {key} takes a {type(expected).__name__} such as {expected!r}, "
             f"found {value!r}"
         ) from error

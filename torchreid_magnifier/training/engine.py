@@ -15,7 +15,7 @@ from ..hub.checkpoint import unwrap
 from ..losses.batch import mean_over_processes, whole_batch
 from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
 from ..models.base import LossCarrier
-from .config import CommandError
+from .config import ConfigError
 from .distributed.batch_norm import synchronise_batch_norm
 from .distributed.processes import ALONE, Processes
 from .loaders import share_of_test, share_of_training
@@ -104,7 +104,7 @@ class Engine(Evaluating):
             try:
                 require_two_identities(pids)
             except ValueError as error:
-                raise CommandError(str(error)) from None
+                raise ConfigError(str(error)) from None
         if self.use_gpu:
             images, pids = images.cuda(non_blocking=True), pids.cuda(non_blocking=True)
         self.optimizer.zero_grad()  # before the forward pass: its memory is wanted there

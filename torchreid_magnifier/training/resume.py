@@ -17,7 +17,7 @@ from yacs.config import CfgNode
 
 from ..files import write_atomically
 from ..hub.checkpoint import CheckpointError, read_checkpoint
-from .config import CommandError, flatten
+from .config import ConfigError, flatten
 
 # Keys that may change between two runs that continue each other: they move files, or only test.
 _FREE = re.compile(
@@ -79,7 +79,7 @@ def check_same_run(cfg: CfgNode, fixed: Sequence[str] = ()) -> None:
         fixed: keys that may not differ, besides those without which a run cannot go on.
 
     Raises:
-        CommandError: if they come from another one.
+        ConfigError: if they come from another one.
     """
     record = _record(cfg.data.save_dir)
     if not record.is_file() or not last_epoch(cfg.data.save_dir):
@@ -87,14 +87,14 @@ def check_same_run(cfg: CfgNode, fixed: Sequence[str] = ()) -> None:
     try:
         then = _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise CommandError(f"cannot read {record}: {error}") from error
+        raise ConfigError(f"cannot read {record}: {error}") from error
     changed = [
         f"{key} was {then.get(key)!r} and is {value!r}"
         for key, value in _flat(cfg).items()
         if (key in fixed or not _FREE.fullmatch(key)) and then.get(key) != value
     ]
     if changed:
-        raise CommandError(
+        raise ConfigError(
             f"{cfg.data.save_dir} holds checkpoints of another run ({'; '.join(changed)}): give "
             "another folder, or move that one away"
         )

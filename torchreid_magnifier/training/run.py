@@ -29,7 +29,7 @@ from ..models.base import LossCarrier
 from . import resume as saved
 from .checks import check, check_together, missing_folders
 from .config import (
-    CommandError,
+    ConfigError,
     datamanager_arguments,
     optimizer_arguments,
     run_arguments,
@@ -51,29 +51,29 @@ def link_stages(stages: Sequence[CfgNode], options: Sequence[str]) -> None:
         options: keys that were set for all stages alike.
 
     Raises:
-        CommandError: for what successive stages cannot have.
+        ConfigError: for what successive stages cannot have.
     """
     for number, cfg in enumerate(stages, 1):
         if "data.save_dir" in options:
             cfg.data.save_dir = os.path.join(cfg.data.save_dir, f"stage{number}")
         if cfg.model.resume:
-            raise CommandError(
+            raise ConfigError(
                 "model.resume does not go with --stages, which goes on from what it finds in the "
                 "stages' folders"
             )
         if "loss.name" in options:
-            raise CommandError(
+            raise ConfigError(
                 "an option applies to every stage, and the stages differ in loss.name: set it in "
                 "their files"
             )
         if cfg.test.evaluate:
-            raise CommandError(
+            raise ConfigError(
                 "test.evaluate does not go with --stages: test a stage's weights with "
                 "--config-file and model.load_weights"
             )
     folders = [os.path.abspath(cfg.data.save_dir) for cfg in stages]
     if len(set(folders)) < len(folders):
-        raise CommandError(
+        raise ConfigError(
             "two stages have the same data.save_dir and would overwrite each other: "
             "give 'data.save_dir D', and stage i writes into D/stage<i>"
         )
@@ -126,7 +126,7 @@ def plan(
         processes: that will share the work; the main one alone plans.
 
     Raises:
-        CommandError: if anything is wrong; no data has been read by then.
+        ConfigError: if anything is wrong; no data has been read by then.
     """
     for cfg in cfgs:
         check(cfg)
@@ -136,7 +136,7 @@ def plan(
         if previous:
             cfg.model.load_weights = previous.final_weights
             if not previous.finished and saved.last_epoch(cfg.data.save_dir):
-                raise CommandError(
+                raise ConfigError(
                     f"{cfg.data.save_dir} holds checkpoints, but {previous.title.lower()} is not "
                     "finished: they started from other weights. Move that folder away"
                 )
@@ -153,13 +153,13 @@ def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
     if cfg.model.resume:
         epoch = read_checkpoint(cfg.model.resume).get("epoch")
         if not isinstance(epoch, int):
-            raise CommandError(
+            raise ConfigError(
                 f"model.resume: {cfg.model.resume} holds weights only, no state of training: "
                 "load it by model.load_weights"
             )
         start = saved.Saved(cfg.model.resume, epoch)
         if not cfg.test.evaluate and saved.last_epoch(save_dir) > start.epoch:
-            raise CommandError(
+            raise ConfigError(
                 f"model.resume is at epoch {start.epoch}, but {save_dir} holds checkpoints up to "
                 f"epoch {saved.last_epoch(save_dir)}, which would be overwritten: give another "
                 "data.save_dir"
@@ -188,7 +188,7 @@ def run(
         gradient_checkpointing: compute early stages of backbones twice instead of keeping them.
 
     Raises:
-        CommandError: for data, weights or a model that do not do.
+        ConfigError: for data, weights or a model that do not do.
         EvaluationError: if the test fails.
     """
 
@@ -286,12 +286,12 @@ def _go_on_from(
     try:
         return torchreid_utils.resume_from_checkpoint(path, model, optimizer, scheduler)
     except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
-        raise CommandError(f"cannot go on from {path}: {error}") from error
+        raise ConfigError(f"cannot go on from {path}: {error}") from error
 
 
 def _checkpoint_gradients(cfg: CfgNode, model: nn.Module) -> None:
     if not isinstance(model, LossCarrier):
-        raise CommandError(
+        raise ConfigError(
             f"--gradient-checkpointing is for MagnifierNet and SAN, found {cfg.model.name}"
         )
     model.set_grad_checkpointing()
@@ -302,7 +302,7 @@ def _compile(cfg: CfgNode, model: nn.Module) -> None:
         torch.compile(torch.sin)(torch.ones(1, device="cuda" if cfg.use_gpu else "cpu"))
     except Exception as error:  # of many kinds
         reason = str(error).strip().partition("\n")[0]
-        raise CommandError(
+        raise ConfigError(
             f"--compile: torch.compile does not work here ({reason}): it takes a C++ compiler "
             "on the CPU and Triton on a GPU. Leave --compile out"
         ) from error
@@ -313,7 +313,7 @@ def read_data(cfg: CfgNode) -> Any:
     """torchreid's data manager, every mask checked; workers of training live through all epochs.
 
     Raises:
-        CommandError: if files are missing or unreadable, or masks faulty.
+        ConfigError: if files are missing or unreadable, or masks faulty.
     """
     missing = missing_folders(cfg)
     try:
@@ -323,7 +323,7 @@ def read_data(cfg: CfgNode) -> Any:
         for folder in missing:  # torchreid tries to download into it: leave no empty one
             with suppress(OSError):
                 os.rmdir(folder)
-        raise CommandError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
+        raise ConfigError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
     datamanager.train_loader = keeping_workers(datamanager.train_loader)
     return datamanager
 
@@ -344,7 +344,7 @@ def _build_model(
             use_gpu=cfg.use_gpu,
         )
     except (OSError, RuntimeError) as error:  # ImageNet weights that cannot be had
-        raise CommandError(f"cannot build {cfg.model.name}: {error}") from error
+        raise ConfigError(f"cannot build {cfg.model.name}: {error}") from error
     num_params, flops = torchreid_utils.compute_model_complexity(
         model, (1, 3, cfg.data.height, cfg.data.width)
     )

@@ -14,7 +14,7 @@ from ...inference.explain.needs import require_regions
 from ...inference.explain.pictures import read_image
 from ...inference.network import Network
 from ...parts import PARTS
-from ...training.config import CommandError
+from ...training.config import ConfigError
 from ..arguments import check_picture
 from .options import (
     add_images,
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> str:
     check_picture(args.out)
     paths = chosen_images(args)
     if args.regions and len(args.weights) > 1:
-        raise CommandError("--regions shows one network: give one --weights")
+        raise ConfigError("--regions shows one network: give one --weights")
     networks = chosen_networks(args)
     name, network = next(iter(networks.items()))
     bar = HeatBar("activation, each map on its own scale")

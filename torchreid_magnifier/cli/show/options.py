@@ -13,7 +13,7 @@ from ...inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ...inference.network import Network
 from ...models.embedding import Inspection
 from ...registry import dataset_names
-from ...training.config import CommandError, closest
+from ...training.config import ConfigError, closest
 from ..arguments import PICTURE_ENDINGS, positive, up_to
 from ..network_options import add_details, chosen_network
 
@@ -54,21 +54,21 @@ def chosen_networks(args: argparse.Namespace) -> dict[str, Network]:
     """The networks that the options of ``add_networks`` mean, by what they are called.
 
     Raises:
-        CommandError: too many, a wrong number of names, or one name twice.
+        ConfigError: too many, a wrong number of names, or one name twice.
         WeightsError, CheckpointError: as ``open_network``.
     """
     if len(args.weights) > args.most:
-        raise CommandError(
+        raise ConfigError(
             f"--weights: expected at most {args.most} networks, found {len(args.weights)}: "
             f"{' '.join(args.weights)}"
         )
     names = args.names or [short_name(weights) for weights in args.weights]
     if len(names) != len(args.weights):
-        raise CommandError(
+        raise ConfigError(
             f"--names: expected one for each of the {len(args.weights)} networks, found {names}"
         )
     if len(set(names)) < len(names):
-        raise CommandError(
+        raise ConfigError(
             f"two networks would both be called {max(names, key=names.count)!r}: give --names"
         )
     return {
@@ -129,12 +129,12 @@ def chosen_dataset(args: argparse.Namespace) -> EvaluationSet:
     """The queries and the gallery that the options of ``add_dataset`` mean.
 
     Raises:
-        CommandError: there is no dataset of this name.
+        ConfigError: there is no dataset of this name.
         ExplainError: it cannot be read.
     """
     known = dataset_names()
     if args.dataset not in known:
-        raise CommandError(
+        raise ConfigError(
             f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
             f"(all names: {', '.join(sorted(known))})"
         )

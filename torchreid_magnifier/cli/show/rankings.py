@@ -34,7 +34,7 @@ from ...inference.explain.rankings import (
 )
 from ...inference.network import Network
 from ...parts import BACKGROUND
-from ...training.config import CommandError, closest
+from ...training.config import ConfigError, closest
 from ..arguments import check_picture, up_to
 from .options import (
     add_dataset,
@@ -94,9 +94,9 @@ def run(args: argparse.Namespace) -> str:
     """Draw, save, and tell the measures."""
     check_picture(args.out)
     if args.differing and len(args.weights) != 2:
-        raise CommandError("--differing compares two networks: give two --weights")
+        raise ConfigError("--differing compares two networks: give two --weights")
     if args.differing and args.query:
-        raise CommandError("--differing draws queries at random: leave out --query")
+        raise ConfigError("--differing draws queries at random: leave out --query")
     networks = chosen_networks(args)
     why = args.why or ("regions" if all(map(has_regions, networks.values())) else "activations")
     if why == "regions":
@@ -150,11 +150,11 @@ def _named_queries(images: EvaluationSet, names: list[str]) -> list[int]:
         found = places.get(os.path.abspath(name)) or places.get(os.path.basename(name), [])
         if not found:
             known = [os.path.basename(sample.path) for sample in images.query]
-            raise CommandError(
+            raise ConfigError(
                 f"--query: no query is called {name}{closest(os.path.basename(name), known)}"
             )
         if len(found) > 1:
-            raise CommandError(f"--query: {len(found)} queries are called {name}: give the path")
+            raise ConfigError(f"--query: {len(found)} queries are called {name}: give the path")
         chosen += found
     return chosen
 
