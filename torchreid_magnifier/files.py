@@ -1,24 +1,44 @@
-"""Files that appear complete or not at all."""
+"""Whole files, locks, hashes and lists of lines: once each."""
 
+from __future__ import annotations
+
+import codecs
 import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from .errors import MagnifierError
+
+
+class LockedError(MagnifierError):
+    """Another process is writing there."""
+
+
+class ListError(MagnifierError):
+    """A text file that is no list of lines."""
+
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """``with replacing(path) as temporary:`` what is written to ``temporary`` ends up at ``path``.
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Put what is written to the temporary file of ``with`` at ``path``.
 
     The temporary file is in the same folder and renamed at the end. A process that is killed, or
-    a disk that is full, leaves what was at ``path`` before.
+    a disk that is full, leaves what was at ``path`` before; what a killed one left behind is
+    overwritten by the next of the same number.
+
+    Args:
+        path: of a file.
 
     Raises:
         OSError: the file cannot be written; the temporary one is gone then.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # A name as long as file systems allow (255 bytes) leaves no room for an addition.
+    temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}.partial")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -28,8 +48,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes ``data`` to ``path`` as :func:`replacing` does.
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` as :func:`replacing` does.
 
     Raises:
         OSError: the file cannot be written.
@@ -38,8 +58,33 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits.
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes out for as long as ``with`` lasts.
+
+    Args:
+        path: of the lock file, which is made and stays; a killed process gives the lock back.
+        wait: wait for another process instead of raising.
+
+    Raises:
+        LockedError: another process has it.
+        OSError: the file cannot be made.
+    """
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LockedError(
+            f"another run is writing into {Path(path).parent}: wait until it has ended"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits.
 
     Raises:
         OSError: the file cannot be read.
@@ -49,3 +94,44 @@ def sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a file in UTF-8 or, with a byte order mark, UTF-16, as Windows saves it.
+
+    Args:
+        path: of the file; its lines may end in any way, here they end in ``\\n``.
+
+    Raises:
+        ListError: the file is neither; with the line.
+        OSError: the file cannot be read.
+    """
+    data = Path(path).read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if wide else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+        at = text.find("\0")
+        before = text[:at] if at >= 0 else None
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode(encoding, "replace")
+    if before is not None:
+        line = len(f"{before}.".splitlines())
+        raise ListError(
+            f"{os.fspath(path)}, line {line}: expected text in UTF-8, or in UTF-16 with a byte "
+            "order mark: save it as UTF-8"
+        )
+    return "\n".join(text.splitlines())
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
+    """Return the lines of a list that are not blank, stripped, each with its number from 1.
+
+    Args:
+        path: as for :func:`read_text`.
+
+    Raises:
+        ListError, OSError: as :func:`read_text`.
+    """
+    lines = read_text(path).split("\n")
+    return [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
