@@ -9,7 +9,6 @@ from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier import CheckpointError, convert_official_state_dict, convert_san_state_dict
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.hub.checkpoint import WEIGHTS_ONLY
 from torchreid_magnifier.inference.network import open_network
 
 
@@ -160,7 +159,6 @@ class Payload:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.skipif(not WEIGHTS_ONLY, reason="torch before 2.6 reads without this guard")
 def test_a_file_with_code_is_refused_unrun(tmp_path, capsys):
     path, trace = tmp_path / "evil.pth", tmp_path / "trace"
     torch.save({"base.model.conv1.weight": Payload(trace)}, path)

@@ -13,10 +13,10 @@ import yaml
 
 import torchreid_magnifier
 from torchreid_magnifier import CheckpointError, load_pretrained
+from torchreid_magnifier.checkpoint import read_checkpoint, state_dict_of
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.hub import WeightsError, cache, entries, fetch, find
 from torchreid_magnifier.hub.card import OWN_MANIFESTS, read_manifest
-from torchreid_magnifier.hub.checkpoint import read_checkpoint, state_dict_of
 from torchreid_magnifier.hub.pack import pack
 from torchreid_magnifier.models.magnifiernet.model import MODELS
 

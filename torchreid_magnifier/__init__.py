@@ -6,12 +6,13 @@ After ``pip install``, importing torchreid is enough (see ``_autoload``):
     model = torchreid.models.build_model("magnifiernet", num_classes=751, loss="triplet")
 """
 
+from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .data.datasets import with_masks, with_textures
 from .hub import load_pretrained
-from .hub.checkpoint import CheckpointError, load_weights, read_checkpoint
-from .hub.conversion import convert_official_state_dict, convert_san_state_dict
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import SAN, MagnifierNet
+from .models.magnifiernet.conversion import convert_official_state_dict
+from .models.san.conversion import convert_san_state_dict
 from .registry import register
 from .training.optim import SANAdam, WarmupMultiStepLR
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import torchreid
 
+from .checkpoint import allow_numpy_scalars, load_weights, require_resumable, unwrap
 from .data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, with_masks, with_textures
 from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .evaluation.engine import Evaluating
-from .hub.checkpoint import allow_numpy_scalars, load_weights, require_resumable, unwrap
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import NAMED_MODELS
 from .models.base import LossCarrier

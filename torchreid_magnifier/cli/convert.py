@@ -1,4 +1,4 @@
-"""``torchreid-magnifier convert``: checkpoints of the papers' released code, for this package."""
+"""``torchreid-magnifier convert``: the reference implementations' checkpoints."""
 
 import argparse
 import shlex
@@ -6,15 +6,16 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..hub.checkpoint import read_checkpoint, write_weights
-from ..hub.conversion import convert_checkpoint
+from ..checkpoint import read_checkpoint, write_weights
+from ..models.magnifiernet.conversion import OFFICIAL, convert_official_state_dict
+from ..models.san.conversion import DECODER_KEY, SAN, convert_san_state_dict
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier convert",
-        description="Rewrite a checkpoint that released code saved: MagnifierNet's "
+        description="Rewrite a checkpoint of a reference implementation: MagnifierNet's "
         "(github.com/NIRVANALAN/magnifiernet_reid) for the model magnifiernet_official, SAN's "
         "(github.com/microsoft/Semantics-Aligned-Representation-Learning-for-Person-"
         "Re-identification) for san. No code in the file is run.",
@@ -25,36 +26,28 @@ def main(argv: Sequence[str]) -> int:
         metavar="IN",
         help="such as resnet50_model_500.pth or checkpoint_ep300.pth.tar",
     )
-    parser.add_argument("target", type=Path, metavar="OUT", help="file to write; must not exist")
+    parser.add_argument(
+        "target", type=Path, metavar="OUT", help="new file: .safetensors, or another for torch.load"
+    )
     args = parser.parse_args(argv)
-    print(convert(args.source, args.target))
-    return 0
-
-
-def convert(source: Path, target: Path) -> str:
-    """Writes the converted state dict of ``source`` into the new file ``target``.
-
-    Returns:
-        What was written, and how to go on, as text.
-
-    Raises:
-        CheckpointError: if ``source`` cannot be read or is of another network.
-        OSError: if ``target`` exists or cannot be written.
-    """
-    with warnings.catch_warnings(record=True) as told:
+    checkpoint = read_checkpoint(args.source)
+    kind = SAN if DECODER_KEY in checkpoint else OFFICIAL
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        kind, converted = convert_checkpoint(read_checkpoint(source))
-    write_weights(target, converted)
-    lines = [
-        f"Wrote {target}: {len(converted)} tensors, {kind.num_classes(converted)} training "
+        convert = convert_san_state_dict if kind is SAN else convert_official_state_dict
+        converted = convert(checkpoint)
+    write_weights(args.target, converted)
+    print(
+        f"Wrote {args.target}: {len(converted)} tensors, {kind.num_classes(converted)} training "
         "identities."
-    ]
-    lines += [str(warning.message) for warning in told]
-    lines.append(
+    )
+    for warning in warned:
+        print(warning.message)
+    print(
         "Test it: torchreid-magnifier train -s market1501 -t market1501 --root reid-data "
         f"model.name {kind.model} model.pretrained False loss.name triplet "
         f"data.height {kind.height} data.width {kind.width} test.evaluate True "
         f"test.dist_metric {kind.dist_metric} "
-        f"model.load_weights {shlex.quote(str(target))}"
+        f"model.load_weights {shlex.quote(str(args.target))}"
     )
-    return "\n".join(lines)
+    return 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import (
+from ..checkpoint import (
     CLASSIFIER_PREFIX,
     CheckpointError,
     list_names,

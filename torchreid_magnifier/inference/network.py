@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
+from ..checkpoint import restore
 from ..files import sha256
 from ..hub import WeightsError, entries, fetch
-from ..hub.checkpoint import restore
 from ..models import NAMED_MODELS, SAN, MagnifierNet
 
 # What torchreid normalises with unless it is told otherwise: ImageNet's.

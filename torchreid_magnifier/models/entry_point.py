@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from ..hub.checkpoint import restore
+from ..checkpoint import restore
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -13,8 +13,8 @@ from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from yacs.config import CfgNode
 
+from ..checkpoint import CheckpointError, read_checkpoint
 from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
-from ..hub.checkpoint import CheckpointError, read_checkpoint
 from ..losses.decoder_triplet import NUM_INSTANCES
 from ..models import SAN, MagnifierNet
 from ..models.base import LossCarrier

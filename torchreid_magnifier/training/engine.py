@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchreid import metrics as torchreid_metrics
 
+from ..checkpoint import unwrap
 from ..evaluation.engine import Evaluating, Features
-from ..hub.checkpoint import unwrap
 from ..losses.batch import mean_over_processes, whole_batch
 from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
 from ..models.base import LossCarrier

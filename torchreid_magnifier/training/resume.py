@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import yaml
 from yacs.config import CfgNode
 
+from ..checkpoint import CheckpointError, read_checkpoint
 from ..files import write_atomically
-from ..hub.checkpoint import CheckpointError, read_checkpoint
 from .config import ConfigError, flatten
 
 # Keys that may change between two runs that continue each other: they move files, or only test.

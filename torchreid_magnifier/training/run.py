@@ -24,7 +24,7 @@ from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
-from ..hub.checkpoint import read_checkpoint
+from ..checkpoint import read_checkpoint
 from ..models.base import LossCarrier
 from . import resume as saved
 from .checks import check, check_together, missing_folders

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...hub.checkpoint import state_dict_of
-from ...hub.conversion.renaming import Conversion
+from ...checkpoint import state_dict_of
 from ...parts import PARTS
+from ..conversion import Conversion
 
 ATTRIBUTE_HEAD = "base.class_attr."
 """Prefix of the attribute head in checkpoints of the released Market-1501 configuration."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ...hub.checkpoint import state_dict_of
-from ...hub.conversion.renaming import Conversion
+from ...checkpoint import state_dict_of
+from ..conversion import Conversion
 
 DECODER_KEY = "decoder_state_dict"
 """Beside ``state_dict``: what tells SAN's released checkpoints from others."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from ...hub.checkpoint import unwrap
+from ...checkpoint import unwrap
 from ...models.san import SAN
 
 RECONSTRUCTION_BETAS = (0.5, 0.999)

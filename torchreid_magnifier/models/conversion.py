@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...models import ALL_MODELS
 from ..checkpoint import CheckpointError, list_names
 
 
@@ -84,6 +83,8 @@ class Conversion:
         return names
 
     def _shapes(self, num_classes: int) -> dict[str, Tensor]:
+        from . import ALL_MODELS
+
         with torch.device("meta"):  # shapes only: no memory, no weights
             model = ALL_MODELS[self.model](num_classes, loss="triplet", pretrained=False)
         return model.state_dict()

@@ -3,27 +3,33 @@
 Torchreid takes from a checkpoint whatever fits and skips the rest with a warning, so that a second
 stage could start from another model's file almost untrained. Here everything must fit but the
 classifiers, whose size is the number of training identities.
+
+No code in a file is run: safetensors hold tensors alone, and other files are read by torch's
+restricted unpickler.
 """
 
 import errno
-import io
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..errors import MagnifierError
-from ..files import write_atomically
+from .errors import MagnifierError
+from .files import replacing
 
 CLASSIFIER_PREFIX = "classifier."
-PARALLEL_PREFIX = "module."  # what nn.DataParallel puts before every name
-
-# torch.load unpickles only tensors and plain Python values since 2.6. Before that release it can
-# hardly be taught more, and torchreid reads every file without this guard.
-WEIGHTS_ONLY = torch.__version__ >= "2.6"
+SAFETENSORS = ".safetensors"
+# What nn.DataParallel, DistributedDataParallel and torch.compile put around a module, at any depth.
+_WRAPPERS = ("module", "_orig_mod")
+# Before this release the restricted unpickler can hardly be taught numpy's scalars, and there is a
+# way around it in files of the oldest format (CVE-2025-32434).
+_SAFE_TORCH = "2.6"
 
 
 class CheckpointError(MagnifierError, RuntimeError):
@@ -31,13 +37,13 @@ class CheckpointError(MagnifierError, RuntimeError):
 
 
 def allow_numpy_scalars() -> None:
-    """Lets torch read the numpy scalar (rank-1) that torchreid's engine puts in its checkpoints.
+    """Let torch read the numpy scalar (rank-1) that torchreid's engine puts in its checkpoints.
 
     It concerns ``torch.load`` in this process with ``weights_only=True``, the default since torch
     2.6. The scalars stay plain data: no other object becomes loadable. Their constructor is
     allowed under the module names of numpy 1 and 2, whichever of them wrote the file.
     """
-    if not WEIGHTS_ONLY:
+    if torch.__version__ < _SAFE_TORCH:
         return
     scalar: Any = np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64, np.bool_)]
@@ -52,9 +58,7 @@ def allow_numpy_scalars() -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint as torchreid's engine saves it, or a bare state dict, onto the CPU.
-
-    No code in the file is run (``weights_only``, with torch >= 2.6).
+    """Read a checkpoint of torchreid's engine, a state dict or a safetensors file, onto the CPU.
 
     Args:
         path: the file; ``~`` is expanded.
@@ -72,15 +76,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "log/model/model.pth.tar-60."
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=WEIGHTS_ONLY)
+        checkpoint = _load(path)
     except Exception as error:  # torch raises half a dozen kinds, by what is broken
-        # A disk or a memory that fails is no fault of the file's content, and clear already; a
+        # A disk or a memory that fails is no problem of the file's content, and clear already; a
         # file cut short at some places ends in an OSError too, "invalid argument".
         if isinstance(error, MemoryError) or getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
             raise
+        advice = "Copy it again, or take an earlier one of the same run."
+        if torch.__version__ < _SAFE_TORCH:
+            advice += (
+                f" Torch {torch.__version__} reads nothing else safely: with torch {_SAFE_TORCH} "
+                "or newer, 'torchreid-magnifier weights pack' makes a .safetensors file of it, "
+                "which is read here too."
+            )
         raise CheckpointError(
             f'The checkpoint "{path}" cannot be read: it is corrupt, cut short, or holds more '
-            "than tensors and numbers. Copy it again, or take an earlier one of the same run."
+            f"than tensors and numbers. {advice}"
         ) from error
     if not _tensors_in(checkpoint):
         raise CheckpointError(
@@ -90,20 +101,50 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return the texts in the head of a safetensors file by key; nothing for another file."""
+    if Path(path).suffix != SAFETENSORS:
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f'"{path}" is no safetensors file, or is damaged ({error}): get it again.'
+        ) from error
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == SAFETENSORS:
+        return load_file(path)
+    if torch.__version__ < _SAFE_TORCH and not zipfile.is_zipfile(path):
+        raise ValueError("not of the format that torch saves since 1.6")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by name, without the ``module.`` of ``nn.DataParallel``."""
-    return {name.removeprefix(PARALLEL_PREFIX): t for name, t in _tensors_in(checkpoint).items()}
+    """Return the tensors of a checkpoint by the names that they have in the bare model.
+
+    The ``module.`` of ``nn.DataParallel`` and ``DistributedDataParallel`` and the ``_orig_mod.`` of
+    ``torch.compile`` are left out, around the whole model or a part of it.
+    """
+    return {_bare(name): tensor for name, tensor in _tensors_in(checkpoint).items()}
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Loads a checkpoint's weights into the model that it was trained as.
+    """Load a checkpoint's weights into the model that it was trained as.
 
     Classifier entries (``classifier.*``) of another size, or absent, are left as they are in the
     model, which is printed: they belong to the identities of the training set.
 
     Args:
-        model: the model, or an ``nn.DataParallel`` around it.
-        path: a checkpoint of torchreid's engine or a state dict, with ``module.`` prefixes or not.
+        model: the model, or ``nn.DataParallel``, ``DistributedDataParallel`` or ``torch.compile``
+            around it or its parts.
+        path: a file that ``read_checkpoint`` reads, of a wrapped model or of a bare one.
 
     Raises:
         CheckpointError: as ``read_checkpoint``, and if the checkpoint is of another model. The
@@ -119,18 +160,29 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def restore(model: nn.Module, path: str | Path) -> set[str]:
-    """As ``load_weights``, without a word: returns the names of the entries left as they are."""
-    model = unwrap(model)
+    """Load as ``load_weights``, without a word.
+
+    Returns:
+        The names of the entries left as they are.
+    """
     tensors = state_dict_of(read_checkpoint(path))
     left = _require_same_model(model, tensors, path, ignore=CLASSIFIER_PREFIX)
+    names = {_bare(name): name for name in model.state_dict()}
     model.load_state_dict(
-        {name: t for name, t in tensors.items() if name not in left}, strict=False
+        {names[name]: t for name, t in tensors.items() if name not in left}, strict=False
     )
     return left
 
 
-def write_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a state dict into a new file, which appears complete or not at all.
+def write_weights(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a state dict into a new file, which appears complete or not at all.
+
+    Args:
+        path: ``*.safetensors``, or another name for a file of ``torch.save``.
+        tensors: by name.
+        metadata: texts by key, for the head of a safetensors file; other files have none.
 
     Raises:
         CheckpointError: the file exists, or its folder does not.
@@ -141,30 +193,39 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         raise CheckpointError(f"{path} exists already: give another name for the file to write")
     if not path.parent.is_dir():
         raise CheckpointError(f"there is no folder {path.parent} to write {path.name} into")
-    data = io.BytesIO()
-    torch.save(dict(tensors), data)
-    write_atomically(path, data.getvalue())
+    with replacing(path) as temporary:
+        if path.suffix == SAFETENSORS:
+            whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(whole, temporary, {"format": "pt", **(metadata or {})})
+        else:
+            torch.save(dict(tensors), temporary)
 
 
 def require_resumable(model: nn.Module, path: str | Path) -> None:
-    """Checks that training of the model can go on from a checkpoint, classifiers included.
+    """Check that training of the model can go on from a checkpoint, classifiers included.
 
     Raises:
         CheckpointError: as ``load_weights``, and if the classifiers do not fit.
     """
-    _require_same_model(unwrap(model), state_dict_of(read_checkpoint(path)), path)
+    _require_same_model(model, state_dict_of(read_checkpoint(path)), path)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside ``nn.DataParallel``, or the model itself."""
-    return model.module if isinstance(model, nn.DataParallel) else model
+    """Return the model inside ``DataParallel``, ``DistributedDataParallel``, ``torch.compile``."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in model._modules:  # torch's class for it is private
+            model = model._modules["_orig_mod"]  # type: ignore[assignment]
+        else:
+            return model
 
 
 def _require_same_model(
     model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path, ignore: str | None = None
 ) -> set[str]:
-    """Returns the names starting with ``ignore`` that do not fit; raises if others do not."""
-    expected = model.state_dict()
+    """Return the names starting with ``ignore`` that do not fit; raise if others do not."""
+    expected = {_bare(name): tensor for name, tensor in model.state_dict().items()}
     missing = expected.keys() - tensors.keys()
     unexpected = tensors.keys() - expected.keys()
     misshapen = {
@@ -181,31 +242,31 @@ def _require_same_model(
         name: f"{name} {tuple(tensors[name].shape)} instead of {tuple(expected[name].shape)}"
         for name in misshapen
     }
-    faults = [
+    problems = [
         list_names(missing - ignored, "missing"),
         list_names(unexpected - ignored, "unexpected"),
         list_names((shapes[name] for name in misshapen - ignored), "of another shape"),
     ]
-    if any(faults):
+    if any(problems):
         raise CheckpointError(
             f'"{path}" is a checkpoint of another model, by its entries: '
-            f"{'; '.join(fault for fault in faults if fault)}. "
+            f"{'; '.join(problem for problem in problems if problem)}. "
             "Build the model by the name it was trained as (model.name), or give its own file."
         )
     return ignored
 
 
-def list_names(names: Iterable[str], fault: str) -> str:
-    """``"12 missing (a, b, c, ...)"`` for messages; nothing for no names."""
+def list_names(names: Iterable[str], problem: str) -> str:
+    """Return ``"12 missing (a, b, c, ...)"`` for messages; nothing for no names."""
     names = sorted(names)
     if not names:
         return ""
     dots = ", ..." if len(names) > 3 else ""
-    return f"{len(names)} {fault} ({', '.join(names[:3])}{dots})"
+    return f"{len(names)} {problem} ({', '.join(names[:3])}{dots})"
 
 
 def _tensors_in(checkpoint: Any) -> dict[str, Tensor]:
-    """The named tensors, or nothing if it is not a mapping of names to tensors alone."""
+    """Return the named tensors, or nothing if it is not a mapping of names to tensors alone."""
     if isinstance(checkpoint, Mapping):
         entries = checkpoint.get("state_dict", checkpoint)
         if isinstance(entries, Mapping) and all(
