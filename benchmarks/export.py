@@ -23,13 +23,13 @@ from torchreid_magnifier.inference.export.description import describe
 from torchreid_magnifier.inference.export.parity import Run
 from torchreid_magnifier.inference.export.program import trace
 from torchreid_magnifier.inference.network import Network, Preprocessing
-from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.models import build, list_models
 
 
 def runners(name: str, height: int, width: int) -> dict[str, Run]:
     """The three, with random weights: their values do not change the time."""
     torch.manual_seed(0)
-    model = ALL_MODELS[name](num_classes=1, loss="triplet", pretrained=False).eval()
+    model = build(name, num_classes=1, loss="triplet").eval()
     network = Network(model, name, Preprocessing(height, width), "random", "")
     program = trace(model, network.preprocessing)
 
@@ -72,7 +72,7 @@ def measure(runs: dict[str, Run], images: torch.Tensor, turns: int, seconds: flo
 def main() -> None:
     """Measures, writes and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=ALL_MODELS, metavar="MODEL")
+    parser.add_argument("model", choices=list_models(), metavar="MODEL")
     parser.add_argument("--height", type=int, required=True)
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64])

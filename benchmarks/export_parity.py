@@ -16,13 +16,13 @@ from torchreid_magnifier.inference.export.parity import Parity, compare, pedestr
 from torchreid_magnifier.inference.export.program import trace
 from torchreid_magnifier.inference.export.writing import FORMATS
 from torchreid_magnifier.inference.network import Network, Preprocessing
-from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.models import build, list_models
 
 
 def measure(name: str, height: int, width: int, batches: list[int]) -> str:
     """One line of the table."""
     torch.manual_seed(0)
-    model = ALL_MODELS[name](num_classes=751, loss="triplet", pretrained=False).eval()
+    model = build(name, num_classes=751, loss="triplet").eval()
     checkpoint = io.BytesIO()
     torch.save(model.state_dict(), checkpoint)
     network = Network(model, name, Preprocessing(height, width), "random", "")
@@ -44,7 +44,7 @@ def labels(found: Parity) -> str:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+", choices=ALL_MODELS, metavar="MODEL")
+    parser.add_argument("models", nargs="+", choices=list_models(), metavar="MODEL")
     parser.add_argument("--height", type=int, default=128)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 3, 8])

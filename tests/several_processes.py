@@ -13,7 +13,7 @@ import torch
 import torchreid
 from torch.utils.data import DataLoader
 
-from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS
 from torchreid_magnifier.training.distributed.launch import joined
 from torchreid_magnifier.training.distributed.processes import ALONE, Processes
@@ -53,13 +53,13 @@ class People(torch.utils.data.Dataset):
 
 def engine_for(name: str, loss: str, processes: Processes, **options):
     torch.manual_seed(0)
-    model = ALL_MODELS[name](NUM_CLASSES, loss=loss, pretrained=False).double()
+    model = build_model(name, NUM_CLASSES, loss=loss, pretrained=False).double()
     for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
         torch.nn.init.normal_(layer.weight, std=0.1)
     if loss == "softmax":
         options |= {"margin": None}
     if processes.count == 1:
-        model.sampler.generator = torch.Generator().manual_seed(SEED)
+        model.generator = torch.Generator().manual_seed(SEED)
     loader = DataLoader(People(), BATCH, drop_last=True)
     data = SimpleNamespace(train_loader=loader, test_loader=None, num_train_pids=NUM_CLASSES)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from torchreid_magnifier.losses import attach_loss, scale_gradient
+from torchreid_magnifier.losses import attach_losses, scale_gradient
+
+
+def attach_loss(loss, carriers, scale=lambda: 1.0):
+    return attach_losses([loss], carriers, lambda: [scale()])
 
 
 def make_graph():
@@ -45,17 +49,25 @@ def test_scale_is_asked_at_backward_time():
     assert torch.allclose(weight.grad, 30 * weight.detach() ** 2)
 
 
-def test_attach_loss_refuses_a_vector_and_no_carrier():
-    with pytest.raises(ValueError, match=r"expected a scalar loss, got shape \(2,\)"):
-        attach_loss(torch.zeros(2), [torch.zeros(1)])
+def test_a_vector_of_losses_gets_a_gradient_for_each():
+    weight, carriers, _ = make_graph()
+    gradients = torch.tensor([2.0, 5.0], dtype=torch.float64)
+    first, _ = attach_losses([weight**3, weight.sum()], carriers, lambda: [gradients, 0.5])
+    (0 * first.sum()).backward()
+    assert torch.allclose(weight.grad, 3 * weight.detach() ** 2 * gradients + 0.5)
+
+
+def test_attaching_needs_a_carrier():
     with pytest.raises(ValueError, match="at least one carrier"):
         attach_loss(torch.zeros(()), [])
 
 
-@pytest.mark.parametrize("weight", [0.0, 2.5, torch.tensor(2.5)])
+@pytest.mark.parametrize("weight", [0.0, 2.5, torch.tensor(2.5), lambda: torch.tensor(2.5)])
 def test_scaled_gradient_keeps_the_value(weight):
     x = torch.randn(3, dtype=torch.float64, requires_grad=True)
     y = scale_gradient(x, weight)
     assert torch.equal(y, x)
     (y * 2).sum().backward()
-    assert torch.allclose(x.grad, torch.full_like(x, 2 * float(weight)))
+    assert torch.allclose(
+        x.grad, torch.full_like(x, 2 * float(weight() if callable(weight) else weight))
+    )

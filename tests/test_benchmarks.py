@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchreid_magnifier.models import MODELS
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -95,7 +95,7 @@ def test_operations_are_those_of_the_layers(report, name):
         elif isinstance(module, nn.Conv2d | nn.Linear):
             counted += 2 * module.weight.numel() * output[0, 0].numel()
 
-    model = MODELS[name](1, pretrained=False).eval()
+    model = build_model(name, 1, pretrained=False).eval()
     for module in model.modules():
         module.register_forward_hook(count)
     with torch.no_grad():

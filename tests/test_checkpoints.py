@@ -207,9 +207,9 @@ def wrapped(how: str) -> nn.Module:
     if how == "parallel, compiled":
         return torch.compile(nn.DataParallel(model))
     if how == "a compiled part":
-        model.trunk = torch.compile(model.trunk)
+        model.backbone = torch.compile(model.backbone)
     if how == "a parallel part":
-        model.trunk = nn.DataParallel(model.trunk)
+        model.backbone = nn.DataParallel(model.backbone)
     return model
 
 

@@ -23,7 +23,8 @@ from torchreid_magnifier.cli import main, network_options
 from torchreid_magnifier.inference.network import open_network
 from torchreid_magnifier.inference.retrieval import extraction, find_sources, read_embeddings
 from torchreid_magnifier.inference.retrieval.pictures import Place, read_places
-from torchreid_magnifier.models import MODELS, MagnifierNet
+from torchreid_magnifier.models import MagnifierNet
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS
 
 FRAMES = 12
@@ -32,7 +33,7 @@ FRAMES = 12
 def save_run(folder, name="magnifiernet_r18", seed=0):
     """A network with random weights, as ``train`` leaves it: the checkpoint's path."""
     torch.manual_seed(seed)
-    network = MODELS[name](num_classes=3, loss="triplet", pretrained=False)
+    network = build_model(name, num_classes=3, loss="triplet", pretrained=False)
     (folder / "model").mkdir(parents=True)
     checkpoint = folder / "model" / "model.pth.tar-1"
     torch.save({"state_dict": network.state_dict()}, checkpoint)
@@ -125,10 +126,11 @@ def test_rows_are_what_the_network_says_of_each_picture(crops, run, weights):
     with torch.no_grad():
         for row, path in enumerate(PATHS):
             seen = network.model.inspect(network.preprocessing(Image.open(path))[None])
-            np.testing.assert_allclose(
-                gallery.vectors[row], seen.embedding[0], rtol=1e-3, atol=1e-4
+            np.testing.assert_allclose(gallery.vectors[row], seen.vector[0], rtol=1e-3, atol=1e-4)
+            shares = (
+                np.bincount(seen.part_labels.flatten(), minlength=NUM_PARTS)
+                / seen.part_labels.numel()
             )
-            shares = np.bincount(seen.labels.flatten(), minlength=NUM_PARTS) / seen.labels.numel()
             np.testing.assert_allclose(gallery.visibility[row], shares, atol=0.02)
     np.testing.assert_allclose(gallery.visibility.sum(1), 1, rtol=1e-5)
     assert np.abs(np.linalg.norm(gallery.vectors, axis=1) - 1).min() > 0.1  # not normalised

@@ -12,10 +12,10 @@ import yaml
 from matplotlib.image import AxesImage
 from PIL import Image
 from torchreid import models as torchreid_models
+from torchreid_magnifier.inference.explain.maps import activation_map, branch_maps
 
 from torchreid_magnifier import figures
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.inference.explain.activations import activation_map, branch_maps
 from torchreid_magnifier.inference.explain.pictures import inspect_images, read_image
 from torchreid_magnifier.inference.network import open_network
 from torchreid_magnifier.parts import PARTS
@@ -324,7 +324,7 @@ def test_torchreids_script_shows_the_same_map_of_the_global_branch(weights, nois
     script = runpy.run_path(str(TR14_SCRIPT))
     script["visactmap"](network.model, loader, str(tmp_path), 32, 64, False)
     (seen,) = inspect_images(network, paths, 2)
-    for path, found in zip(paths, activation_map(seen.activations["global"]), strict=True):
+    for path, found in zip(paths, activation_map(seen.maps["global"]), strict=True):
         written = cv2.imread(str(tmp_path / "actmap_market1501" / os.path.basename(path)))
         assert written.shape == (64, 3 * 32 + 2 * 10, 3)
         scaled = cv2.resize(found.numpy(), (32, 64))

@@ -16,7 +16,7 @@ import torchreid
 from PIL import Image
 
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.models import list_models
 from torchreid_magnifier.parts import NUM_PARTS
 from torchreid_magnifier.synthetic import Settings, generate
 from torchreid_magnifier.training import checks
@@ -68,7 +68,7 @@ def test_passes_the_checks_of_the_command(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = read(path)
     checks.check(cfg)
-    assert cfg.model.name in ALL_MODELS
+    assert cfg.model.name in list_models()
 
 
 @each(TRAINING)
@@ -337,7 +337,7 @@ def test_takes_a_step_of_training(path, build, monkeypatch):
         assert engine.optimizer.state[parameter]["step"] == 1, name
     if cfg.train.optim == "san_adam":
         apart = engine.optimizer.state_dict()["reconstruction"]["state"]
-        assert len(apart) == len(engine.model.reconstruction_parameters())
+        assert len(apart) == len(engine.model.auxiliary_parameters())
         assert all(state["step"] == 1 for state in apart.values())
 
 

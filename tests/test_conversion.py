@@ -205,7 +205,7 @@ def test_san_every_tensor_comes_from_the_file(san):
     build_san().load_state_dict(converted, strict=True)
     assert len(converted) == len(encoder) + len(decoder) == 413
     for ours, theirs in (
-        ("trunk.layer4.2.bn3.running_var", encoder["layer4.2.bn3.running_var"]),
+        ("backbone.layer4.2.bn3.running_var", encoder["layer4.2.bn3.running_var"]),
         ("fc.0.weight", encoder["fc.0.weight"]),
         ("decoder.skips.0.0.weight", decoder["embed_layer3.0.weight"]),
         ("decoder.levels.3.enlarge.2.bias", decoder["up4.conv.2.bias"]),

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from plain import MARGIN, batch_hard_triplet, smoothed_cross_entropy
 from torchreid import engine as torchreid_engine
 
-from torchreid_magnifier.models import MODELS
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 NUM_CLASSES = 5
@@ -29,7 +29,7 @@ def make_batch():
 
 def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
     """Eq. 4 with masked copies of the feature maps, per-pixel and per-pair loops."""
-    *_, stage3, stage4 = model.trunk(images)
+    *_, stage3, stage4 = model.backbone(images)
     # the label at the centre of every 8x8 cell, as the mask module sees it
     target = labels[:, 4::8, 4::8]
     height, width = stage3.shape[2:]
@@ -40,8 +40,10 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
         assert maps[-1].shape[2:] == (height, width)
 
     def identity_losses(head, feature, neck):
-        logits = model.classifier[head](neck(feature))
-        return smoothed_cross_entropy(logits, PIDS) + triplet(feature, PIDS)
+        total = smoothed_cross_entropy(model.classifier[head](neck(feature)), PIDS)
+        if head == "adversarial" and not model.adversarial_triplet:
+            return total
+        return total + triplet(feature, PIDS)
 
     global_feature = stage4.mean((2, 3))
     total = identity_losses("global", global_feature, model.global_branch.neck)
@@ -148,8 +150,8 @@ def test_stock_triplet_engine_steps_along_equation_4(name, stage):
     if stage == 2 and name.endswith(("_sab", "_g_m", "_g")):
         pytest.skip("no region features, no SD loss")
     torch.manual_seed(0)
-    model = MODELS[name](
-        NUM_CLASSES, loss="triplet" if stage == 1 else "triplet_sd", pretrained=False
+    model = build_model(
+        name, NUM_CLASSES, loss="triplet" if stage == 1 else "triplet_sd", pretrained=False
     )
     model = model.double().train()
     for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
@@ -172,7 +174,9 @@ def test_stock_triplet_engine_steps_along_equation_4(name, stage):
 def test_softmax_engine_steps_along_equation_4_without_triplets():
     torch.manual_seed(0)
     model = (
-        MODELS["magnifiernet_r18"](NUM_CLASSES, loss="softmax", pretrained=False).double().train()
+        build_model("magnifiernet_r18", NUM_CLASSES, loss="softmax", pretrained=False)
+        .double()
+        .train()
     )
     images, labels = make_batch()
     through_engine = through(torchreid_engine.ImageSoftmaxEngine, model, images, labels)

@@ -126,7 +126,9 @@ def test_either_state_goes_on_with_the_other(monkeypatch, name, first, then):
 
 
 def test_both_streams_of_san_are_fused():
-    model = SAN(2, "triplet", trunk="resnet18", pretrained=False, decoder_widths=(16, 8, 8, 4, 4))
+    model = SAN(
+        2, "triplet", backbone="resnet18", pretrained=False, decoder_widths=(16, 8, 8, 4, 4)
+    )
     optimizer = torchreid.optim.build_optimizer(model, "san_adam")
     use_fused(optimizer)
     assert [is_fused(stream) for stream in optimizer.streams] == [CPU_HAS, CPU_HAS]

@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 from torchreid import models as torchreid_models
-
-from torchreid_magnifier.inference.explain import ExplainError
-from torchreid_magnifier.inference.explain.activations import (
+from torchreid_magnifier.inference.explain.maps import (
     JOINT,
     activation_map,
     branch_maps,
     region_activation_maps,
 )
+
+from torchreid_magnifier.inference.explain import ExplainError
 from torchreid_magnifier.inference.explain.pictures import find_images, inspect_images, read_image
 from torchreid_magnifier.inference.explain.rankings import (
     EvaluationSet,
@@ -27,7 +27,7 @@ from torchreid_magnifier.inference.explain.rankings import (
 from torchreid_magnifier.inference.explain.regions import region_similarity
 from torchreid_magnifier.inference.network import Network, Preprocessing
 from torchreid_magnifier.losses import SemanticDiversityLoss
-from torchreid_magnifier.models.embedding import Inspection
+from torchreid_magnifier.models import Embedding
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS
 
 
@@ -55,8 +55,9 @@ def images(tmp_path_factory):
     return folder
 
 
-def seen(activations, region_maps=None, regions=None) -> Inspection:
-    return Inspection({}, activations, None, region_maps, regions)
+def seen(activations, region_maps=None, regions=None) -> Embedding:
+    vector = torch.empty(0)
+    return Embedding(vector, maps=activations, region_maps=region_maps, regions=regions)
 
 
 # ---------------------------------------------------------------------- images
@@ -91,14 +92,14 @@ def test_images_of_any_kind_are_rgb(images):
 def test_batches_change_nothing(network, images):
     paths = find_images([images])
     batches = list(inspect_images(network, paths, 2))
-    assert [len(batch.embedding) for batch in batches] == [2, 2, 1]
+    assert [len(batch.vector) for batch in batches] == [2, 2, 1]
     (whole,) = inspect_images(network, paths, 5)
-    embedding = torch.cat([batch.embedding for batch in batches])
-    torch.testing.assert_close(embedding, whole.embedding)
-    assert not whole.embedding.requires_grad
+    embedding = torch.cat([batch.vector for batch in batches])
+    torch.testing.assert_close(embedding, whole.vector)
+    assert not whole.vector.requires_grad
     image = network.preprocessing(Image.open(paths[0])).unsqueeze(0)
     with torch.no_grad():
-        torch.testing.assert_close(network.model(image), whole.embedding[:1])
+        torch.testing.assert_close(network.model(image), whole.vector[:1])
 
 
 # ---------------------------------------------------------------------- activations
@@ -235,7 +236,7 @@ def test_evaluation_set_of_a_dataset_as_a_network_sees_it(network, noise_root):
     (whole,) = inspect_images(network, images.paths, 6)
     for q in range(2):
         for g in range(4):
-            cosine = torch.cosine_similarity(whole.embedding[q], whole.embedding[2 + g], dim=0)
+            cosine = torch.cosine_similarity(whole.vector[q], whole.vector[2 + g], dim=0)
             assert found.search.distances[q, g] == pytest.approx(1 - float(cosine), abs=1e-5)
     torch.testing.assert_close(
         found.gallery_regions.float(), whole.regions[2:], rtol=1e-3, atol=1e-3

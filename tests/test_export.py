@@ -26,7 +26,8 @@ from torchreid_magnifier.inference.export.parity import TOLERANCE, compare, pede
 from torchreid_magnifier.inference.export.program import InferenceGraph, trace
 from torchreid_magnifier.inference.export.writing import FORMATS
 from torchreid_magnifier.inference.network import Network, Preprocessing
-from torchreid_magnifier.models import ALL_MODELS
+from torchreid_magnifier.models import _ENTRIES, list_models
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import PARTS
 
 SMALLEST = "magnifiernet_r18_g"
@@ -37,7 +38,7 @@ TRAINING_ONLY = {"sampling", "num_kept_regions", "decoder_widths", "constraints"
 
 def build(name, num_classes=3):
     torch.manual_seed(0)
-    model = ALL_MODELS[name](num_classes=num_classes, loss="triplet", pretrained=False)
+    model = build_model(name, num_classes=num_classes, loss="triplet", pretrained=False)
     for module in model.modules():  # as if trained: none of them is left out without being seen
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -48,12 +49,11 @@ def build(name, num_classes=3):
 
 def graph_options(name):
     """What the graph of a variant depends on."""
-    return {k: v for k, v in ALL_MODELS[name].keywords.items() if k not in TRAINING_ONLY} | {
-        "class": ALL_MODELS[name].func
-    }
+    cls, options = _ENTRIES[name]
+    return {k: v for k, v in options.items() if k not in TRAINING_ONLY} | {"class": cls}
 
 
-SMALL = [name for name in ALL_MODELS if "r18" in name]
+SMALL = [name for name in list_models() if "r18" in name]
 GRAPHS = [n for i, n in enumerate(SMALL) if graph_options(n) not in map(graph_options, SMALL[:i])]
 
 
@@ -147,7 +147,7 @@ def answers(model, change=lambda outputs: None):
 
     def run(images):
         seen = model.inspect(images)
-        outputs = {"embedding": seen.embedding.clone(), "labels": seen.labels.clone()}
+        outputs = {"embedding": seen.vector.clone(), "labels": seen.part_labels.clone()}
         change(outputs)
         return outputs
 

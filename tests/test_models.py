@@ -11,7 +11,8 @@ import torchvision
 from PIL import Image
 from torchreid import utils as torchreid_utils
 
-from torchreid_magnifier.models import MODELS, MagnifierNet
+from torchreid_magnifier.models import MagnifierNet, list_models
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS
 
 NUM_CLASSES = 3
@@ -21,7 +22,9 @@ SAMPLINGS = {
     for strategy, numbers in (("torso", (2, 6)), ("baseline", range(1, 8)))
     for kept in numbers
 }
-ARCHITECTURES = [name for name in MODELS if name not in SAMPLINGS]  # those differ in SAB's draw
+ARCHITECTURES = [
+    name for name in list_models("magnifiernet*") if name not in SAMPLINGS
+]  # those differ in SAB's draw
 SMALL = [name for name in ARCHITECTURES if "r18" in name]
 WITH_MASKS = [name for name in SMALL if not name.endswith("_g")]
 
@@ -34,7 +37,7 @@ def make_batch(num_images=4, height=64, width=32):
 
 def build(name, loss="triplet", **options):
     torch.manual_seed(0)
-    return MODELS[name](num_classes=NUM_CLASSES, loss=loss, pretrained=False, **options)
+    return build_model(name, num_classes=NUM_CLASSES, loss=loss, pretrained=False, **options)
 
 
 def embed(model, images):
@@ -48,9 +51,11 @@ def test_training_outputs_and_embedding(name):
     images, batch = make_batch(2)
     outputs, features = model.train()(batch)
     heads = {"_g": 1, "_g_m": 1, "_g_m_sab": 2, "_g_m_sfb": 2 + NUM_PARTS, "_ab": 3 + NUM_PARTS}
-    suffix = name.removeprefix("magnifiernet").removeprefix("_r18")
+    suffix = name.partition("_g")[1] + name.partition("_g")[2]
+    suffix = "_ab" if name.endswith("_ab") else suffix
     assert [o.shape for o in outputs] == [(2, NUM_CLASSES)] * heads.get(suffix, 3 + NUM_PARTS)
-    without = model.trunk.channels[2] if suffix == "_official" else 0  # no triplet loss on SAB
+    branch = model.adversarial_branch  # no triplet loss there
+    without = branch.reduce.out_features if branch else 0
     assert sum(f.shape[1] for f in features) == model.embedding_size - without
     embedding = embed(model, images)
     assert embedding.shape == (2, model.embedding_size) and torch.isfinite(embedding).all()
@@ -102,7 +107,7 @@ def test_state_dict_round_trip_gives_the_same_embedding(name):
     file = io.BytesIO()
     torch.save(model.state_dict(), file)
     file.seek(0)
-    other = MODELS[name](num_classes=NUM_CLASSES, loss="triplet", pretrained=False)
+    other = build_model(name, num_classes=NUM_CLASSES, loss="triplet", pretrained=False)
     other.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(embed(model, images), embed(other, images))
 
@@ -157,28 +162,28 @@ def test_inspection_shows_what_leads_to_the_embedding(name):
     images, _ = make_batch(2)
     with torch.no_grad():
         seen = model.inspect(images)
-    assert torch.equal(seen.embedding, embed(model, images))
-    assert {branch: maps.shape for branch, maps in seen.activations.items()} == {
-        branch: (2, 512 if branch == "global" else 256, 4, 2) for branch in seen.embeddings
+    assert torch.equal(seen.vector, embed(model, images))
+    assert {branch: maps.shape for branch, maps in seen.maps.items()} == {
+        branch: (2, 512 if branch == "global" else 256, 4, 2) for branch in seen.branches
     }
-    assert min(maps.min() for maps in seen.activations.values()) >= 0
+    assert min(maps.min() for maps in seen.maps.values()) >= 0
     if name.endswith("_g"):
-        assert seen.labels is None
+        assert seen.part_labels is None
     else:
-        assert seen.labels.shape == (2, 8, 4) and seen.labels.dtype == torch.int64
-        assert 0 <= seen.labels.min() and seen.labels.max() < NUM_PARTS
-    if "fusion" not in seen.embeddings:
+        assert seen.part_labels.shape == (2, 8, 4) and seen.part_labels.dtype == torch.int64
+        assert 0 <= seen.part_labels.min() and seen.part_labels.max() < NUM_PARTS
+    if "fusion" not in seen.branches:
         assert seen.region_maps is None and seen.regions is None
         return
     # Eq. 1, once more: features times each map, and the maximum
-    masked = seen.activations["fusion"].unsqueeze(1) * seen.region_maps.unsqueeze(2)
+    masked = seen.maps["fusion"].unsqueeze(1) * seen.region_maps.unsqueeze(2)
     assert torch.equal(seen.regions, masked.amax((3, 4)))
 
 
 def test_inspection_is_for_evaluation():
     with pytest.raises(ValueError, match="is for evaluation: call model.eval"):
         build("magnifiernet_r18").train().inspect(make_batch(2)[0])
-    with pytest.raises(ValueError, match="labels are for training only"):
+    with pytest.raises(ValueError, match="labels and textures are for training only"):
         build("magnifiernet_r18").eval().inspect(make_batch(2)[1])
     with pytest.raises(ValueError, match="divisible by 16, got 60x40"):
         build("magnifiernet_r18").eval().inspect(torch.zeros(1, 3, 60, 40))
@@ -199,8 +204,8 @@ def test_regions_at_inference_are_the_predicted_ones():
 def test_a_seed_repeats_a_training_step():
     def step():
         torch.manual_seed(5)
-        model = MODELS["magnifiernet_r18"](
-            num_classes=NUM_CLASSES, loss="triplet", pretrained=False
+        model = build_model(
+            "magnifiernet_r18", num_classes=NUM_CLASSES, loss="triplet", pretrained=False
         )
         outputs, features = model.train()(make_batch()[1])
         return torch.cat([t.flatten() for t in outputs + features])
@@ -210,7 +215,7 @@ def test_a_seed_repeats_a_training_step():
 
 def test_erased_regions_do_not_reach_the_adversarial_branch(monkeypatch):
     model = build("magnifiernet_r18").train()
-    monkeypatch.setattr(model.sampler, "sample", lambda: [0, 1, 2, 5, 6])
+    monkeypatch.setattr(model.sampler, "sample", lambda generator: [0, 1, 2, 5, 6])
     images, batch = make_batch()
     batch[:, 3, :, :16] = 7  # the left half is foot, which is erased
     batch[:, 3, :, 16:] = 2
@@ -279,9 +284,9 @@ def test_training_without_labels_names_the_datasets_to_take(name):
     with pytest.raises(ValueError) as error:
         build(name).train()(make_batch()[0])
     assert str(error.value) == (
-        "Training this MagnifierNet needs a batch (N, 4, H, W), RGB and part labels, got "
-        "(4, 3, 64, 32): take a dataset whose name ends in '_masks' as the source "
-        "(data.sources ['market1501_masks'])."
+        "Training this MagnifierNet needs a batch (N, 4, H, W) of RGB and part labels: take a "
+        "dataset whose name ends in '_masks' as the source (data.sources ['market1501_masks']), "
+        "got (4, 3, 64, 32)."
     )
 
 
@@ -290,8 +295,8 @@ def test_labels_in_evaluation_are_an_error(name):
     with pytest.raises(ValueError) as error:
         build(name).eval()(make_batch()[1])
     assert str(error.value) == (
-        "MagnifierNet takes a batch (N, 3, H, W) in evaluation, got (4, 4, 64, 32): labels are for "
-        "training only."
+        "Evaluation of MagnifierNet needs a batch (N, 3, H, W) (labels and textures are for "
+        "training only), got (4, 4, 64, 32)."
     )
 
 
@@ -303,7 +308,7 @@ def test_global_branch_alone_trains_with_and_without_labels():
     with pytest.raises(ValueError) as error:
         model(torch.zeros(2, 5, 64, 32))
     assert str(error.value) == (
-        "Training this MagnifierNet needs a batch (N, 3, H, W), or (N, 4, H, W) with part labels, "
+        "Training this MagnifierNet needs a batch (N, 3, H, W) or (N, 4, H, W) or (N, 9, H, W), "
         "got (2, 5, 64, 32)."
     )
 
@@ -314,7 +319,7 @@ def test_sizes_that_16_does_not_divide_are_an_error(height, width):
         build("magnifiernet_r18").eval()(torch.zeros(1, 3, height, width))
     assert str(error.value) == (
         f"MagnifierNet needs a height and width divisible by 16, got {height}x{width}: set "
-        "data.height and data.width (the paper takes 384 and 192)."
+        "data.height and data.width."
     )
 
 
@@ -372,7 +377,7 @@ def test_labels_out_of_range_or_between_are_an_error(value):
 )
 def test_bad_options_are_errors_at_construction(options, message):
     with pytest.raises(ValueError) as error:
-        MagnifierNet(**{"num_classes": 3, "trunk": "resnet18", "pretrained": False} | options)
+        MagnifierNet(**{"num_classes": 3, "backbone": "resnet18", "pretrained": False} | options)
     assert str(error.value) == message
 
 
@@ -394,7 +399,7 @@ def imagenet_folder(monkeypatch, tmp_path):
 
 def test_missing_imagenet_weights_are_an_error_that_says_where_to_put_them(imagenet_folder):
     with pytest.raises(RuntimeError) as error:
-        MODELS["magnifiernet_r18"](num_classes=3, pretrained=True)
+        build_model("magnifiernet_r18", num_classes=3, pretrained=True)
     assert str(error.value) == (
         "pretrained=True needs torchvision's ImageNet weights of resnet18, which could not be "
         "loaded (OSError: network is down). Download "
@@ -408,16 +413,16 @@ def test_missing_imagenet_weights_are_an_error_that_says_where_to_put_them(image
 def test_damaged_imagenet_weights_are_an_error(imagenet_folder):
     (imagenet_folder / "resnet18-f37072fd.pth").write_bytes(b"half a download")
     with pytest.raises(RuntimeError, match="replace a file that is already there"):
-        MODELS["magnifiernet_r18"](num_classes=3, pretrained=True)
+        build_model("magnifiernet_r18", num_classes=3, pretrained=True)
 
 
 def test_imagenet_weights_reach_the_trunk(imagenet_folder):
     resnet = torchvision.models.resnet18(weights=None)
     torch.save(resnet.state_dict(), imagenet_folder / "resnet18-f37072fd.pth")
-    model = MODELS["magnifiernet_r18"](num_classes=3, pretrained=True)
+    model = build_model("magnifiernet_r18", num_classes=3, pretrained=True)
     expected = {k: v for k, v in resnet.state_dict().items() if not k.startswith("fc.")}
-    assert model.trunk.state_dict().keys() == expected.keys()
-    assert all(torch.equal(v, expected[k]) for k, v in model.trunk.state_dict().items())
+    assert model.backbone.state_dict().keys() == expected.keys()
+    assert all(torch.equal(v, expected[k]) for k, v in model.backbone.state_dict().items())
 
 
 # ------------------------------------------------------------------ torchreid's tools

@@ -16,7 +16,7 @@ from torchreid_magnifier import (
     SemanticDiversityLoss,
     convert_official_state_dict,
 )
-from torchreid_magnifier.models import MODELS
+from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.models.layers import BNNeck
 from torchreid_magnifier.models.magnifiernet import model as magnifiernet
 from torchreid_magnifier.models.regions import region_shares, shrink_labels
@@ -49,7 +49,9 @@ def model():
     released = recipe.state_dict()
     for name, checksum in recipe.NUMBERS["state_crc32"].items():
         assert crc32(released[name]) == checksum, f"the recipe gives other weights for {name}"
-    model = MODELS["magnifiernet_official"](recipe.NUM_CLASSES, loss="triplet_sd", pretrained=False)
+    model = build_model(
+        "magnifiernet_official", recipe.NUM_CLASSES, loss="triplet_sd", pretrained=False
+    )
     model.load_state_dict(convert_official_state_dict(released), strict=True)
     return model.double()
 
@@ -64,7 +66,7 @@ def inside(model):
     assert crc32(images) == recipe.NUMBERS["input_crc32"]
     model.eval()
     with torch.no_grad():
-        *_, stage3, stage4 = model.trunk(images.double())
+        *_, stage3, stage4 = model.backbone(images.double())
         logits = model.mask_module(stage4)
         maps = model._region_maps(logits.argmax(1), stage3)
         return types.SimpleNamespace(
@@ -140,7 +142,7 @@ def step(model):
     ]
     draw = [k for k in range(NUM_PARTS) if k not in recipe.ERASED]
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    model.sampler.sample = lambda: draw
+    model.sampler.sample = lambda generator: draw
     engine = torchreid_engine.ImageTripletEngine(
         types.SimpleNamespace(
             train_loader=None, test_loader=None, num_train_pids=recipe.NUM_CLASSES
@@ -236,7 +238,7 @@ def test_gradient_norms(step):
 
 
 def stem_relu(model, monkeypatch):
-    model.trunk.relu = torch.nn.ReLU()
+    model.backbone.relu = torch.nn.ReLU()
 
 
 def labels_of_odd_pixels(model, monkeypatch):

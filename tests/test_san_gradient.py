@@ -14,7 +14,8 @@ from plain import (
 )
 from torchreid import engine as torchreid_engine
 
-from torchreid_magnifier.models import SAN, SAN_MODELS
+from torchreid_magnifier.models import SAN
+from torchreid_magnifier.models import build as build_model
 
 NUM_CLASSES = 5
 PIDS = torch.tensor([0] * 4 + [3] * 4 + [1] * 4)
@@ -34,7 +35,7 @@ def whole_texture(batch):
 
 def make_model(name="san_r18", loss="triplet"):
     torch.manual_seed(0)
-    model = SAN_MODELS[name](NUM_CLASSES, loss=loss, pretrained=False).double().train()
+    model = build_model(name, NUM_CLASSES, loss=loss, pretrained=False).double().train()
     torch.nn.init.normal_(model.classifier.weight, std=0.1)  # as drawn it hardly passes a gradient
     if model.decoder is not None:  # nor do the decoder's convolutions
         for module in model.decoder.modules():
@@ -96,7 +97,7 @@ def test_stock_engine_steps_along_the_objective(name, loss):
     model, batch = make_model(name, loss), make_batch()
     found = through_the_engine(model, batch, loss)
     model.zero_grad()
-    stages = model.trunk(batch[:, :3])
+    stages = model.backbone(batch[:, :3])
     objective = identity_objective(model, stages, loss)
     objective = objective + reconstruction(model, stages, whole_texture(batch))
     objective.backward()
@@ -109,7 +110,7 @@ def test_the_encoder_alone_learns_identities_alone():
     model, batch = make_model("san_r18_encoder"), make_batch()
     found = through_the_engine(model, batch[:, :3])
     model.zero_grad()
-    identity_objective(model, model.trunk(batch[:, :3])).backward()
+    identity_objective(model, model.backbone(batch[:, :3])).backward()
     assert_equal(found, gradients(model))
 
 
@@ -120,7 +121,7 @@ def test_san_pg_steps_along_the_texture_alone():
     for name in [name for name in found if name.startswith(("fc.", "classifier."))]:
         assert not found.pop(name).any()
     model.zero_grad()
-    stages = model.trunk(batch[:, :3])
+    stages = model.backbone(batch[:, :3])
     reconstruction(model, stages, whole_texture(batch)).backward()
     assert_equal(found, gradients(model))
 
@@ -130,8 +131,8 @@ def test_weights_of_the_attached_losses():
 
     def gradient(**weights):
         torch.manual_seed(0)
-        model = SAN(NUM_CLASSES, "triplet", trunk="resnet18", pretrained=False, **weights)
-        return through_the_engine(model.double().train(), batch)["trunk.conv1.weight"]
+        model = SAN(NUM_CLASSES, "triplet", backbone="resnet18", pretrained=False, **weights)
+        return through_the_engine(model.double().train(), batch)["backbone.conv1.weight"]
 
     neither = gradient(reconstruction_weight=0.0, constraint_weight=0.0)
     of_l1 = gradient(constraint_weight=0.0) - neither
@@ -157,7 +158,7 @@ def test_replicas_average_the_texture_and_add_their_constraints(replicas_on_cpu)
     expected = {}
     for chunk in chunks:
         alone = make_model()
-        stages = alone.trunk(chunk[:, :3])
+        stages = alone.backbone(chunk[:, :3])
         texture, maps = decoded(alone.decoder, stages)
         l1 = (texture - whole_texture(chunk)).abs().mean()
         (len(chunk) / len(batch) * l1 + constraints(maps)).backward()
@@ -193,7 +194,7 @@ def plain_two_streams(model, batches, rates, warmup):
     Its betas are 0.9 and 0.999, by which AMSGrad would differ from Adam only after many steps.
     """
     encoder = [p for name, p in model.named_parameters() if not name.startswith("decoder.")]
-    trunk, decoder = list(model.trunk.parameters()), list(model.decoder.parameters())
+    trunk, decoder = list(model.backbone.parameters()), list(model.decoder.parameters())
     common = {"weight_decay": 5e-4, "betas": (0.8, 0.9)}
     lr = 2e-4  # of san_r18
     warming = torch.optim.Adam(encoder, **common)
@@ -201,7 +202,7 @@ def plain_two_streams(model, batches, rates, warmup):
     texture_encoder = torch.optim.Adam(trunk, lr=lr, betas=(0.5, 0.999))
     texture_decoder = torch.optim.Adam(decoder, lr=lr, betas=(0.5, 0.999))
     for epoch, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
-        stages = model.trunk(batch[:, :3])
+        stages = model.backbone(batch[:, :3])
         loss = reconstruction(model, stages, whole_texture(batch))
         of_texture = torch.autograd.grad(loss, trunk + decoder, retain_graph=True)
         of_identity = torch.autograd.grad(identity_objective(model, stages), encoder)

@@ -15,7 +15,7 @@ from torchreid import engine as torchreid_engine
 
 from torchreid_magnifier import convert_san_state_dict
 from torchreid_magnifier.losses.decoder_triplet import DecoderTripletLoss
-from torchreid_magnifier.models import SAN_MODELS
+from torchreid_magnifier.models import build as build_model
 
 TENSORS, NUMBERS = recipe.ARRAYS, recipe.NUMBERS
 TOLERANCE = 1e-9  # relative; 1e-14 to 1e-11 were found
@@ -59,7 +59,7 @@ def model():
     released |= {f"decoder.{n}": t for n, t in checkpoint["decoder_state_dict"].items()}
     for name, checksum in NUMBERS["state_crc32"].items():
         assert crc32(released[name]) == checksum, f"the recipe gives other weights for {name}"
-    model = SAN_MODELS["san"](recipe.NUM_CLASSES, "triplet", pretrained=False)
+    model = build_model("san", recipe.NUM_CLASSES, "triplet", pretrained=False)
     model.load_state_dict(convert_san_state_dict(checkpoint), strict=True)
     return model.double()
 
@@ -77,7 +77,7 @@ def images():
 def test_embedding_and_trunk(model, images):
     with torch.no_grad():
         close(model.eval()(images), "eval_v")
-        stages = model.trunk(images)
+        stages = model.backbone(images)
     for stage, name in zip(stages, ("down1", "down2", "down3", "f"), strict=True):
         assert list(stage.shape) == NUMBERS["eval_shapes"][name]
         close(stage.mean((2, 3)), f"eval_{name}_mean")
@@ -144,10 +144,9 @@ def step(model, batch):
     names = {parameter: name for name, parameter in model.named_parameters()}
 
     def keep(module, inputs, outputs):
-        found.logits, found.feature = outputs
-        of_reconstruction = zip(
-            model.reconstruction_parameters(), model.reconstruction_gradients, strict=True
-        )
+        (found.logits,), (found.feature,) = outputs
+        gradients = engine.optimizer._gradients
+        of_reconstruction = zip(model.auxiliary_parameters(), gradients, strict=True)
         found.of_reconstruction = {names[p]: gradient.clone() for p, gradient in of_reconstruction}
 
     model.register_forward_hook(keep)

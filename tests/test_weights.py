@@ -18,7 +18,7 @@ from torchreid_magnifier.cli import main
 from torchreid_magnifier.hub import WeightsError, cache, entries, fetch, find
 from torchreid_magnifier.hub.card import OWN_MANIFESTS, read_manifest
 from torchreid_magnifier.hub.pack import pack
-from torchreid_magnifier.models.magnifiernet.model import MODELS
+from torchreid_magnifier.models import build as build_model
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -65,7 +65,7 @@ def trained(tmp_path_factory) -> Path:
     """A checkpoint as torchreid's engine saves it, of a model that nobody trained."""
     path = tmp_path_factory.mktemp("trained") / "model.pth.tar-60"
     torch.manual_seed(0)
-    model = MODELS["magnifiernet_r18"](5, loss="triplet", pretrained=False)
+    model = build_model("magnifiernet_r18", 5, loss="triplet", pretrained=False)
     optimizer = torch.optim.Adam(model.parameters())
     state = {"state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 60}
     torch.save(state, path)
@@ -306,7 +306,7 @@ def test_what_cannot_be_packed(tensors, half, fault, tmp_path):
 def embeddings(trained) -> tuple[torch.Tensor, torch.Tensor]:
     """Images, and what the model of ``trained`` makes of them with rounded weights."""
     images = torch.rand(2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
-    model = MODELS["magnifiernet_r18"](5, pretrained=False)
+    model = build_model("magnifiernet_r18", 5, pretrained=False)
     model.load_state_dict(
         {
             name: tensor.half() if tensor.is_floating_point() else tensor
@@ -488,6 +488,6 @@ def test_the_path_goes_into_torchreids_main(group, capsys):
     command = [sys.executable, "-m", "torchreid_magnifier", "weights", "download", "example"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0
-    model = MODELS["magnifiernet_r18"](4, loss="triplet", pretrained=False)
+    model = build_model("magnifiernet_r18", 4, loss="triplet", pretrained=False)
     torchreid.utils.load_pretrained_weights(model, result.stdout.removesuffix("\n"))
     assert "Loaded the weights of" in capsys.readouterr().out

@@ -10,10 +10,11 @@ from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .data.datasets import with_masks, with_textures
 from .hub import load_pretrained
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
-from .models import SAN, MagnifierNet
+from .models import SAN, MagnifierNet, list_models
+from .models.backbones import register_backbone
 from .models.magnifiernet.conversion import convert_official_state_dict
 from .models.san.conversion import convert_san_state_dict
-from .registry import register
+from .registry import register, register_model
 from .training.optim import SANAdam, WarmupMultiStepLR
 
 __version__ = "0.1.0"
@@ -28,10 +29,13 @@ __all__ = [
     "WarmupMultiStepLR",
     "convert_official_state_dict",
     "convert_san_state_dict",
+    "list_models",
     "load_pretrained",
     "load_weights",
     "read_checkpoint",
     "register",
+    "register_backbone",
+    "register_model",
     "with_masks",
     "with_textures",
 ]

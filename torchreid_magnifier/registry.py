@@ -11,20 +11,27 @@ schedules in none, so they are added as the attributes and wrappers that ``scrip
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from typing import Any
 
 import torchreid
 
-from .checkpoint import allow_numpy_scalars, load_weights, require_resumable, unwrap
+from . import models
+from .checkpoint import (
+    allow_numpy_scalars,
+    load_weights,
+    require_resumable,
+    restore,
+    unwrap,
+)
 from .data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, with_masks, with_textures
 from .data.image_datasets import IMAGE_DATASETS
 from .data.image_datasets.image_folder import OWN_FOLDERS, own_folders
 from .evaluation.engine import Evaluating
+from .hub import fetch, find
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
-from .models import NAMED_MODELS
-from .models.base import LossCarrier
+from .models import ReIDModel
 from .synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
 from .training.optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs
 
@@ -60,6 +67,12 @@ def model_names() -> list[str]:
     return list(_models())
 
 
+def loss_names() -> list[str]:
+    """Return all names of losses that some model of this package accepts."""
+    known = [models.loss_names(name) for name in models.list_models()]
+    return list(dict.fromkeys(loss for losses in known for loss in losses))
+
+
 def dataset_names() -> list[str]:
     """All names of image datasets that torchreid's data manager knows."""
     return list(_image_datasets())
@@ -84,8 +97,48 @@ def _image_datasets() -> dict[str, type]:
     return torchreid.data.register_image_dataset.__globals__["__image_datasets"]
 
 
+def register_model(name: str, cls: type[ReIDModel], **options: Any) -> None:
+    """Add a model of your own to torchreid's zoo, and to every command of this package.
+
+    Args:
+        name: of the model, for ``build_model`` and ``model.name``.
+        cls: a subclass of ``ReIDModel``.
+        options: of ``cls`` that the name stands for.
+
+    Raises:
+        TypeError: if ``cls`` is no such class.
+        ValueError: if the name is taken, here or by torchreid.
+    """
+    if name in _models() and name not in models.list_models():
+        raise ValueError(f"torchreid has a model {name!r}: register yours by another name.")
+    models.register(name, cls, **options)
+    _register_models()
+
+
 def _register_models() -> None:
-    _models().update(NAMED_MODELS)
+    for name in models.list_models():
+        _models().setdefault(name, partial(_build, name))
+
+
+def _build(
+    name: str,
+    num_classes: int,
+    loss: str = "softmax",
+    pretrained: bool | str = True,
+    use_gpu: bool = True,
+    **options: Any,
+) -> ReIDModel:
+    """Torchreid passes ``use_gpu`` to every model.
+
+    ``pretrained`` may be the name of trained weights of this model: they are fetched, and the
+    classifiers stay random.
+    """
+    if not isinstance(pretrained, str):
+        return models.build(name, num_classes, loss, pretrained, **options)
+    path = fetch(find(pretrained, model=name))
+    model = models.build(name, num_classes, loss, **options)
+    restore(model, path)
+    return model
 
 
 def _register_losses() -> None:
@@ -219,7 +272,7 @@ def _register_evaluation() -> None:
 
 
 def _is_ours(model: Any) -> bool:
-    return isinstance(unwrap(model), LossCarrier)
+    return isinstance(unwrap(model), ReIDModel)
 
 
 def _replace(name: str, extend: Callable[..., Any], *modules: Any) -> None:

@@ -14,7 +14,7 @@ from torchreid import engine as torchreid_engine
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 
-from torchreid_magnifier.models import MODELS, architecture
+from torchreid_magnifier.models import list_models
 from torchreid_magnifier.training.config import default_config, merge_file, optimizer_arguments
 from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.optim import use_fused
@@ -91,7 +91,7 @@ class Runner(NamedTuple):
 
 def is_ours(name: str) -> bool:
     """Whether a name of torchreid's is a MagnifierNet."""
-    return architecture(name) in MODELS
+    return name in list_models("magnifiernet*")
 
 
 def contestants(

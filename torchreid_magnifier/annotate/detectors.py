@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from ..models.backbones.pretrained import advice
+from ..models.backbones.resnet import advice
 from . import ParsingError
 
 _WEIGHTS = "COCO_V1"

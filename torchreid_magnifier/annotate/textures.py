@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..data.textures import TextureFiles
 from ..inference.network import Network
-from ..models import SAN
+from ..models import ReIDModel
 from . import ParsingError
 from .images import Images
 from .make import BatchMaker, make_companions
@@ -47,7 +47,7 @@ def make_textures(
         OSError: a file cannot be written, such as on a full disk.
     """
     model = network.model
-    if not isinstance(model, SAN) or model.decoder is None:
+    if not model.decodes_textures:
         raise ParsingError(
             f"{network.weights} is of the model {network.name}, which has no decoder and sees no "
             "textures: expected weights of san_pg or of another SAN with a decoder"
@@ -81,7 +81,7 @@ def to_pixels(textures: Tensor) -> np.ndarray:
 class _Decoder(BatchMaker):
     """Decodes the textures of batches of images."""
 
-    def __init__(self, model: SAN, network: Network) -> None:
+    def __init__(self, model: ReIDModel, network: Network) -> None:
         super().__init__()
         self._model, self._network = model, network
 

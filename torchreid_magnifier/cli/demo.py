@@ -130,7 +130,7 @@ def _predict(stage: Stage, comparison: Comparison, sample: Sample) -> torch.Tens
     """Predicted part labels of one image, (1, H/8, W/8)."""
     device = next(stage.model.parameters()).device
     image = comparison.preprocess(_image(sample)).unsqueeze(0).to(device)
-    labels = stage.model.eval().inspect(image).labels
+    labels = stage.model.eval().inspect(image).part_labels
     assert labels is not None  # the whole network has a mask module
     return labels.cpu()
 

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..errors import MagnifierError
-from ..models import architecture, variant
 from ..training import resume as saved
 from ..training.config import ConfigError
 from ..training.run import Stage, plan, read_data
@@ -42,6 +41,8 @@ _NOT_FOR_GRIDS = {
     "model.resume": "interrupted runs go on by themselves",
     "test.evaluate": "every run is trained and tested",
 }
+
+_BF16 = "_bf16"
 
 
 class FailedRun(MagnifierError):
@@ -110,7 +111,7 @@ class Ablation:
     def run_of(self, cell: Cell, seed: int) -> Run:
         """The run that a cell is with a seed."""
         losses = tuple(cfg.loss.name if cell.sd else "triplet" for cfg in self.stages)
-        return Run(variant(self.stages[0].model.name, cell.suffix), losses, seed)
+        return Run(_variant(self.stages[0].model.name, cell.suffix), losses, seed)
 
     def minutes(self, run: Run) -> float | None:
         """How long a run took, all its stages; None if one of them was interrupted."""
@@ -201,7 +202,7 @@ def check_options(keys: Sequence[str]) -> None:
 def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
     models = list(dict.fromkeys(cfg.model.name for cfg in stages))
     for name, grid in grids.items():
-        if len(models) > 1 or architecture(models[0]) not in grid.networks:
+        if len(models) > 1 or models[0].removesuffix(_BF16) not in grid.networks:
             raise ConfigError(
                 f"for {name} the stages' files must all have the whole network as model.name "
                 f"({' or '.join(grid.networks)}), found {' and '.join(models)}: the grid adds the "
@@ -236,3 +237,8 @@ def _quiet() -> Iterator[None]:
     """What is printed goes into the runs' logs only."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
+
+
+def _variant(name: str, suffix: str) -> str:
+    """Return the name of a variant of a whole network."""
+    return name.removesuffix(_BF16) + suffix

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..models.magnifiernet import model as magnifiernet
+from ..models.magnifiernet import variants as magnifiernet
 from ..models.san import model as san
 from ..training.config import ConfigError, closest
 

@@ -1,13 +1,14 @@
 """Trained weights by name: what there is (manifests), getting the files, and networks from them."""
 
-from ..models import ALL_MODELS, SAN, MagnifierNet
+from .. import models
+from ..checkpoint import restore
 from .cache import fetch
 from .card import Result, Weights, WeightsError, entries, find
 
 __all__ = ["Result", "Weights", "WeightsError", "entries", "fetch", "find", "load_pretrained"]
 
 
-def load_pretrained(name: str) -> MagnifierNet | SAN:
+def load_pretrained(name: str) -> models.ReIDModel:
     """The network that the weights ``name`` belong to, trained, in evaluation mode, on the CPU.
 
     It takes images ``(N, 3, H, W)``, normalised as ``find(name)`` says, and gives embeddings
@@ -19,4 +20,6 @@ def load_pretrained(name: str) -> MagnifierNet | SAN:
         CheckpointError: the file does not fit its model.
     """
     weights = find(name)
-    return ALL_MODELS[weights.model](weights.num_classes, pretrained=name).eval()
+    model = models.build(weights.model, weights.num_classes)
+    restore(model, fetch(weights))
+    return model.eval()

@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..models import ALL_MODELS
-from ..models.magnifiernet.model import STRIDE
+from ..models import list_models
+
+STRIDE = 16
+ALL_MODELS = list_models()
 
 
 class _Rule(NamedTuple):

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
+from .. import models
 from ..checkpoint import restore
 from ..files import sha256
 from ..hub import WeightsError, entries, fetch
-from ..models import NAMED_MODELS, SAN, MagnifierNet
 
 # What torchreid normalises with unless it is told otherwise: ImageNet's.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,7 +58,7 @@ class Network:
         sha256: of their file.
     """
 
-    model: MagnifierNet | SAN
+    model: models.ReIDModel
     name: str
     preprocessing: Preprocessing
     weights: str
@@ -121,11 +121,11 @@ def open_network(
             f"{', '.join(missing)}"
         )
     name = told.pop("model")
-    if name not in NAMED_MODELS:
+    if name not in models.list_models():
         raise WeightsError(
-            f"{weights} is of the model {name!r}: expected one of {', '.join(NAMED_MODELS)}"
+            f"{weights} is of the model {name!r}: expected one of {', '.join(models.list_models())}"
         )
-    network = NAMED_MODELS[name](num_classes=1, loss="triplet", pretrained=False)
+    network = models.build(name, num_classes=1, loss="triplet")
     restore(network, path)
     return Network(network.eval().to(device), name, Preprocessing(**told), weights, sha256(path))
 

@@ -1,6 +1,6 @@
 """Losses of MagnifierNet, and how they join the losses of torchreid's engine."""
 
-from .attach import attach_loss, scale_gradient
+from .attach import attach_losses, scale_gradient
 from .batch_hard_triplet import BatchHardTripletLoss
 from .part_segmentation import PartSegmentationLoss
 from .semantic_diversity import SemanticDiversityLoss
@@ -9,6 +9,6 @@ __all__ = [
     "BatchHardTripletLoss",
     "PartSegmentationLoss",
     "SemanticDiversityLoss",
-    "attach_loss",
+    "attach_losses",
     "scale_gradient",
 ]

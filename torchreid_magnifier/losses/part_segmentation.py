@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batch import mean_over_processes
+from .forward_pass import BatchRatio, mean_ratio
 
 
 class PartSegmentationLoss(nn.Module):
@@ -14,7 +15,7 @@ class PartSegmentationLoss(nn.Module):
     occur in the batch, so that a foot counts as much as the background.
 
     Source: MagnifierNet paper, section 3.1 and Eq. 4 (the loss itself is EANet's, which the
-    released code uses).
+    reference implementation uses).
 
     Half-precision logits are computed in float32. Where several processes share a batch, sizes and
     parts are those of the whole batch, and the mean of the processes' losses is its loss.
@@ -47,13 +48,23 @@ class PartSegmentationLoss(nn.Module):
                     f"PartSegmentationLoss: expected labels in 0..{num_parts - 1}, "
                     f"got values from {low} to {high}."
                 )
-        with torch.autocast(logits.device.type, enabled=False):
-            if logits.dtype in (torch.float16, torch.bfloat16):
-                logits = logits.float()
-            pixel_loss = F.cross_entropy(logits, labels, reduction="none").flatten()
-            part = labels.flatten()
-            sums = pixel_loss.new_zeros(num_parts).index_add(0, part, pixel_loss)
-            sizes = pixel_loss.new_zeros(num_parts).index_add(0, part, torch.ones_like(pixel_loss))
-            sizes = mean_over_processes(sizes)
-            occurs = sizes > 0
-            return (sums / sizes.masked_fill(~occurs, 1)).sum() / occurs.sum()
+        return mean_ratio(*part_cross_entropy(logits, labels))
+
+
+def part_cross_entropy(logits: Tensor, labels: Tensor) -> BatchRatio:
+    """Return the cross-entropy summed over the pixels of each part, and the parts' sizes.
+
+    Args:
+        logits: ``(N, K, H, W)``; half precision is computed in float32.
+        labels: ``(N, H, W)`` int64. Where several processes share a batch, the sizes are the mean
+            of theirs.
+    """
+    num_parts = logits.shape[1]
+    with torch.autocast(logits.device.type, enabled=False):
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        pixel_loss = F.cross_entropy(logits, labels, reduction="none").flatten()
+        part = labels.flatten()
+        sums = pixel_loss.new_zeros(num_parts).index_add(0, part, pixel_loss)
+        sizes = pixel_loss.new_zeros(num_parts).index_add(0, part, torch.ones_like(pixel_loss))
+        return BatchRatio(sums, mean_over_processes(sizes))

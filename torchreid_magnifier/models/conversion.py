@@ -83,8 +83,8 @@ class Conversion:
         return names
 
     def _shapes(self, num_classes: int) -> dict[str, Tensor]:
-        from . import ALL_MODELS
+        from . import build
 
         with torch.device("meta"):  # shapes only: no memory, no weights
-            model = ALL_MODELS[self.model](num_classes, loss="triplet", pretrained=False)
+            model = build(self.model, num_classes, loss="triplet")
         return model.state_dict()

@@ -1,12 +1,13 @@
 """Networks for inference alone: batch norm folded, sums and ReLUs done along with convolutions.
 
-What remains of a trunk is its convolutions, whose arithmetic is the floor. On the CPU they go to
-oneDNN directly, with weights in the layout that it prefers: ``torch.nn`` would lay them out anew
-at every call, and pass over each result again for the sum and the ReLU.
+What remains of a backbone is its convolutions, whose arithmetic is the floor. On the CPU they go
+to oneDNN directly, with weights in the layout that it prefers: ``torch.nn`` would lay them out
+anew at every call, and pass over each result again for the sum and the ReLU.
 """
 
 import copy
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,24 +15,21 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from .backbones.resnet import ResNetTrunk
-from .magnifiernet.mask_module import MaskModule
-from .winograd import TILE, Winograd
-
-if TYPE_CHECKING:
-    from .base import LossCarrier
-
-_WINOGRAD_CHANNELS = 256
-
-Model = TypeVar("Model", bound="LossCarrier")
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def optimized(model: Model, dtype: torch.dtype) -> Model:
-    """A copy of ``model`` that computes the same and cannot be trained.
+def optimized(
+    model: Module, dtype: torch.dtype, run: Callable[[Module], Tensor], tolerance: float = 1e-2
+) -> Module:
+    """Return a copy of ``model`` that computes the same and cannot be trained.
 
     Args:
         model: in evaluation mode.
         dtype: of the convolutions.
+        run: ``run(model)`` computes some result, of images of any size and values: what follows
+            what is seen in it.
+        tolerance: by which the copy's result may differ from the model's, relative to its largest
+            value; a network that cannot be folded without a larger difference stays as it is.
 
     Raises:
         ValueError: ``model`` is in training mode, or has weights that are not finite, which oneDNN
@@ -43,26 +41,54 @@ def optimized(model: Model, dtype: torch.dtype) -> Model:
         if not tensor.isfinite().all():
             raise ValueError(f"The weights of this network are of no use: {name} is not finite.")
     result = copy.deepcopy(model).requires_grad_(False)
-    _fuse(result, dtype)
+    with torch.no_grad():
+        expected = run(result)
+        _fuse_blocks(result, dtype)
+        _fold_batch_norms(result, dtype, run)
+        error = (run(result) - expected).abs().max()
+    if error > tolerance * expected.abs().max():
+        return copy.deepcopy(model).requires_grad_(False)
     return result
 
 
-def _fuse(module: nn.Module, dtype: torch.dtype) -> None:
-    if isinstance(module, ResNetTrunk):
-        trunk: Any = module
-        trunk.conv1 = FusedConv2d(trunk.conv1, trunk.bn1, dtype, isinstance(trunk.relu, nn.ReLU))
-        trunk.bn1 = trunk.relu = nn.Identity()
-    elif isinstance(module, MaskModule):
-        head: Any = module
-        head.deconv = fuse_conv_bn_eval(head.deconv, head.bn, transpose=True)
-        head.bn = nn.Identity()
-        module.to(dtype).to(memory_format=torch.channels_last)
+def _fuse_blocks(module: nn.Module, dtype: torch.dtype) -> None:
+    """The residual blocks of ResNets, with their sums and ReLUs."""
     for index, (name, child) in enumerate(module.named_children()):
         if isinstance(child, BasicBlock | Bottleneck):
             follows = isinstance(module, nn.Sequential) and index > 0
             setattr(module, name, FusedBlock(child, dtype, overwrite=follows))
         else:
-            _fuse(child, dtype)
+            _fuse_blocks(child, dtype)
+
+
+def _fold_batch_norms(model: Module, dtype: torch.dtype, run: Callable[[Module], Tensor]) -> None:
+    """Every other batch norm that is seen to take what one convolution gives."""
+    outputs: list[tuple[Tensor, Any]] = []  # kept, so that no other tensor takes their place
+    pairs: list[tuple[Any, Any]] = []
+
+    def see(module: nn.Module, given: Any, output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            outputs.append((output, module))
+        elif type(module) is nn.BatchNorm2d:
+            pairs.extend((conv, module) for seen, conv in outputs if seen is given[0])
+
+    hooks = [module.register_forward_hook(see) for module in model.modules()]
+    run(model)
+    for hook in hooks:
+        hook.remove()
+    names = {module: name for name, module in model.named_modules()}
+    called = [conv for _, conv in outputs]
+    for conv, norm in pairs:
+        if called.count(conv) > 1 or [n for _, n in pairs].count(norm) > 1:
+            continue
+        if isinstance(conv, nn.Conv2d):
+            folded: nn.Module = FusedConv2d(conv, norm, dtype, relu=False)
+        else:
+            folded = fuse_conv_bn_eval(conv, norm, transpose=True)
+            folded.to(dtype=dtype, memory_format=torch.channels_last)
+        for old, new in ((conv, folded), (norm, nn.Identity())):
+            parent, _, child = names[old].rpartition(".")
+            setattr(model.get_submodule(parent), child, new)
 
 
 class FusedConv2d(nn.Module):
@@ -87,7 +113,6 @@ class FusedConv2d(nn.Module):
         self.relu = relu
         self._packed: Tensor | None = None
         self._packed_for: torch.Size | None = None
-        self._winograd: Winograd | None = None
 
     def forward(self, x: Tensor, other: Tensor | None = None, overwrite: bool = False) -> Tensor:
         """``(N, C, H, W)`` -> convolution, plus ``other``, then the ReLU: ``(N, D, h, w)``.
@@ -95,30 +120,13 @@ class FusedConv2d(nn.Module):
         ``overwrite``: whether the result may take the memory of ``other``.
         """
         x = x.to(dtype=self.weight.dtype, memory_format=torch.channels_last)
-        if self._saves_products(x):
-            self._winograd = self._winograd or Winograd(self.weight)
-            y = self._winograd(x).add_(self.bias.view(-1, 1, 1))
-        elif _has_onednn(x):
+        if _has_onednn(x):
             return self._by_onednn(x, other, overwrite)
-        else:
-            stride, padding, dilation, groups = self.geometry
-            y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        stride, padding, dilation, groups = self.geometry
+        y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         if other is not None:
             y += other
         return y.relu_() if self.relu else y
-
-    def _saves_products(self, x: Tensor) -> bool:
-        """Whether Winograd's algorithm is faster: not where maps are wide and have few channels."""
-        *_, channels, height, width = x.shape
-        return (
-            x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and self.weight.shape[2:] == (3, 3)
-            and self.geometry == ((1, 1), (1, 1), (1, 1), 1)
-            and min(channels, len(self.weight)) >= _WINOGRAD_CHANNELS
-            and height % TILE == 0
-            and width % TILE == 0
-        )
 
     def _by_onednn(self, x: Tensor, other: Tensor | None, overwrite: bool) -> Tensor:
         stride, padding, dilation, groups = self.geometry
@@ -149,7 +157,7 @@ class FusedConv2d(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """oneDNN's tensors are opaque: a copy lays its weights out itself."""
-        return {**self.__dict__, "_packed": None, "_packed_for": None, "_winograd": None}
+        return {**self.__dict__, "_packed": None, "_packed_for": None}
 
 
 class FusedBlock(nn.Module):

@@ -40,6 +40,13 @@ def bottleneck(channels: int) -> Bottleneck:
     return block
 
 
+def projected(channels: int, width: int) -> nn.Sequential:
+    """Return a 1x1 convolution from ``channels`` to ``width``, batch norm and ReLU."""
+    conv = nn.Conv2d(channels, width, 1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
 def classifier(channels: int, num_classes: int, bias: bool = False) -> nn.Linear:
     """The identity classifier after a BNNeck: small random weights, no bias (Luo et al.).
 
@@ -53,7 +60,7 @@ def classifier(channels: int, num_classes: int, bias: bool = False) -> nn.Linear
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Half precision as float32: everything after the convolutions is computed there."""
+    """Return half precision as float32: everything after the convolutions is computed there."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 

@@ -15,11 +15,8 @@ from yacs.config import CfgNode
 
 from ..checkpoint import CheckpointError, read_checkpoint
 from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
-from ..losses.decoder_triplet import NUM_INSTANCES
-from ..models import SAN, MagnifierNet
-from ..models.base import LossCarrier
-from ..models.magnifiernet.model import LOSSES, STRIDE
-from ..registry import OPTIMIZER, dataset_folder, dataset_names, model_names
+from ..models import ReIDModel
+from ..registry import OPTIMIZER, dataset_folder, dataset_names, loss_names, model_names
 from .config import ConfigError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -45,7 +42,7 @@ def check(cfg: CfgNode) -> None:
             "for video take torchreid's own scripts/main.py"
         )
     _known("model.name", [cfg.model.name], model_names())
-    _known("loss.name", [cfg.loss.name], LOSSES)
+    _known("loss.name", [cfg.loss.name], loss_names())
     _known("data.sources", cfg.data.sources, dataset_names())
     _known("data.targets", cfg.data.targets, dataset_names())
     _known("data.transforms", cfg.data.transforms, TRANSFORMS)
@@ -122,32 +119,32 @@ def _check_model(cfg: CfgNode) -> None:
             "train.fixbase_epoch trains the classifier alone, which has no loss with "
             "loss.triplet.weight_x 0.0: set weight_x to 1.0, or fixbase_epoch to 0"
         )
-    if cfg.loss.name == "triplet_sd" and not isinstance(model, MagnifierNet):
+    if cfg.loss.name not in getattr(model, "losses", ReIDModel.losses):
         raise ConfigError(
-            f"loss.name triplet_sd is MagnifierNet's second stage; {cfg.model.name} has no "
-            "such loss: take softmax or triplet"
+            f"{cfg.model.name} has no loss {cfg.loss.name}: take {' or '.join(ReIDModel.losses)}"
         )
-    if not isinstance(model, LossCarrier):
+    if not isinstance(model, ReIDModel):
         return
     height, width = cfg.data.height, cfg.data.width
-    if height % STRIDE or width % STRIDE:
+    if height % model.stride or width % model.stride:
+        near = [_nearest(size, model.stride) for size in (height, width)]
         raise ConfigError(
-            f"{cfg.model.name} needs data.height and data.width divisible by {STRIDE}, found "
-            f"{height} and {width}: the nearest are {_nearest(height)} and {_nearest(width)}"
+            f"{cfg.model.name} needs data.height and data.width divisible by {model.stride}, found "
+            f"{height} and {width}: the nearest are {near[0]} and {near[1]}"
         )
     if cfg.test.evaluate:
         return
-    if isinstance(model, MagnifierNet) and model.mask_module is not None:
+    if model.needs == "masks":
         _check_companions(cfg, "part labels", MASKS_SUFFIX)
-    if isinstance(model, SAN) and model.decoder is not None:
+    if model.needs == "textures":
         _check_companions(cfg, "textures", TEXTURES_SUFFIX)
-    if isinstance(model, SAN) and model.constraints is not None:
-        _check_groups(cfg)
+    if model.num_instances is not None:
+        _check_groups(cfg, model.num_instances)
 
 
 def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
     model = _structure(cfg.model.name, cfg.loss.name)
-    if isinstance(model, SAN) and model.constraints is not None:
+    if getattr(model, "num_instances", None) is not None:
         raise ConfigError(
             f"{cfg.model.name} compares each person with the next one in the batch, which several "
             "processes cannot share out: train it by a single process, or take "
@@ -183,20 +180,20 @@ def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
             )
 
 
-def _check_groups(cfg: CfgNode) -> None:
-    """That every batch holds the groups of images that SAN's triplet constraints compare."""
-    size, smallest = cfg.train.batch_size, 2 * NUM_INSTANCES
+def _check_groups(cfg: CfgNode, instances: int) -> None:
+    """That every batch holds the groups of images that the model's losses compare."""
+    size, smallest = cfg.train.batch_size, 2 * instances
     wrong = []
     if cfg.sampler.train_sampler != "RandomIdentitySampler":
         wrong.append("sampler.train_sampler RandomIdentitySampler")
-    if cfg.sampler.num_instances != NUM_INSTANCES:
-        wrong.append(f"sampler.num_instances {NUM_INSTANCES}")
-    if size % NUM_INSTANCES or size < smallest:
-        nearest = max(smallest, round(size / NUM_INSTANCES) * NUM_INSTANCES)
-        wrong.append(f"train.batch_size {nearest} (a multiple of {NUM_INSTANCES})")
+    if cfg.sampler.num_instances != instances:
+        wrong.append(f"sampler.num_instances {instances}")
+    if size % instances or size < smallest:
+        nearest = max(smallest, round(size / instances) * instances)
+        wrong.append(f"train.batch_size {nearest} (a multiple of {instances})")
     if wrong:
         raise ConfigError(
-            f"{cfg.model.name} compares {NUM_INSTANCES} images of each person in a batch: set "
+            f"{cfg.model.name} compares {instances} images of each person in a batch: set "
             + " and ".join(wrong)
         )
 
@@ -223,5 +220,5 @@ def _check_optimizer(cfg: CfgNode) -> None:
         raise ConfigError(f"section 'train': {error}") from error
 
 
-def _nearest(size: int) -> int:
-    return max(STRIDE, round(size / STRIDE) * STRIDE)
+def _nearest(size: int, stride: int) -> int:
+    return max(stride, round(size / stride) * stride)

@@ -14,7 +14,7 @@ from ..checkpoint import unwrap
 from ..evaluation.engine import Evaluating, Features
 from ..losses.batch import mean_over_processes, whole_batch
 from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
-from ..models.base import LossCarrier
+from ..models import ReIDModel
 from .config import ConfigError
 from .distributed.batch_norm import synchronise_batch_norm
 from .distributed.processes import ALONE, Processes
@@ -149,7 +149,7 @@ class Engine(Evaluating):
             self.writer = _NoWriter()
         synchronise_batch_norm(self.model)
         model = unwrap(self.model)
-        if isinstance(model, LossCarrier):
+        if isinstance(model, ReIDModel):
             device = next(model.parameters()).device
             model.loss_log.over_processes = lambda means: mean_over_processes(means.to(device))
             getattr(model, "sampler", model).generator = torch.Generator().manual_seed(seed)

@@ -25,7 +25,7 @@ from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
 from ..checkpoint import read_checkpoint
-from ..models.base import LossCarrier
+from ..models import ReIDModel
 from . import resume as saved
 from .checks import check, check_together, missing_folders
 from .config import (
@@ -290,7 +290,7 @@ def _go_on_from(
 
 
 def _checkpoint_gradients(cfg: CfgNode, model: nn.Module) -> None:
-    if not isinstance(model, LossCarrier):
+    if not isinstance(model, ReIDModel):
         raise ConfigError(
             f"--gradient-checkpointing is for MagnifierNet and SAN, found {cfg.model.name}"
         )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ...inference.explain.pictures import find_images, inspect_images
 from ...inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ...inference.network import Network
-from ...models.embedding import Inspection
+from ...models import Embedding
 from ...registry import dataset_names
 from ...training.config import ConfigError, closest
 from ..arguments import PICTURE_ENDINGS, positive, up_to
@@ -155,7 +155,7 @@ def add_out(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def inspected(network: Network, paths: list[str], args: argparse.Namespace) -> Iterator[Inspection]:
+def inspected(network: Network, paths: list[str], args: argparse.Namespace) -> Iterator[Embedding]:
     """What a network sees of images, batch by batch; a bar moves on if somebody looks.
 
     Raises:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...models.embedding import Inspection
+from ...models import Embedding
 from ...parts import FOREGROUND
 
 JOINT = "joint"
@@ -24,17 +24,17 @@ def activation_map(activation: Tensor) -> Tensor:
     return _scaled(activation.square().sum(1))
 
 
-def branch_maps(seen: Inspection) -> dict[str, Tensor]:
+def branch_maps(seen: Embedding) -> dict[str, Tensor]:
     """The activation map of each branch, and of all together (``JOINT``), ``(N, h, w)`` in [0, 1].
 
     The embedding holds the branches side by side, so the joint map is the mean of their maps,
     scaled again. The paper shows a "joint-representation" (Fig. 2) and gives no formula of it.
     """
-    maps = {branch: activation_map(found) for branch, found in seen.activations.items()}
+    maps = {branch: activation_map(found) for branch, found in seen.maps.items()}
     return {**maps, JOINT: _scaled(torch.stack(list(maps.values())).mean(0))}
 
 
-def region_activation_maps(seen: Inspection) -> Tensor:
+def region_activation_maps(seen: Embedding) -> Tensor:
     """Where SFB is active within each region: what it pools the region's feature from (Eq. 1).
 
     Args:
@@ -48,7 +48,7 @@ def region_activation_maps(seen: Inspection) -> Tensor:
     if seen.region_maps is None:
         raise ValueError("Only a network with the Semantic Fusion Branch has maps of regions.")
     # (x_c m)^2 summed over c is m^2 times the sum of x_c^2.
-    energy = seen.activations["fusion"].square().sum(1, keepdim=True) * seen.region_maps.square()
+    energy = seen.maps["fusion"].square().sum(1, keepdim=True) * seen.region_maps.square()
     highest = energy.amax((2, 3), keepdim=True)
     highest[:, list(FOREGROUND)] = highest[:, list(FOREGROUND)].amax(1, keepdim=True)
     return energy / highest.clamp_min(torch.finfo(energy.dtype).tiny)

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from ...models import MagnifierNet
-from ...models.embedding import Inspection
+from ...models import Embedding
 from ..network import Network
 from . import ExplainError
 
 
 def has_regions(network: Network) -> bool:
     """Whether the network has the Semantic Fusion Branch, and so features of regions."""
-    return isinstance(network.model, MagnifierNet) and network.model.fusion_branch is not None
+    return network.model.has_regions
 
 
 def require_regions(network: Network) -> None:
@@ -34,21 +33,21 @@ def require_parts(network: Network) -> None:
     Raises:
         ExplainError: it does not.
     """
-    if not isinstance(network.model, MagnifierNet) or network.model.mask_module is None:
+    if not network.model.has_parts:
         raise ExplainError(
             f"{network.name} has no mask module, so it predicts no parts: take a network with one, "
             "such as magnifiernet"
         )
 
 
-def parts(seen: Iterable[Inspection]) -> Iterator[Tensor]:
+def parts(seen: Iterable[Embedding]) -> Iterator[Tensor]:
     """The predicted labels of image after image, ``(h, w)``; of a network that has parts."""
     for batch in seen:
-        assert batch.labels is not None
-        yield from batch.labels
+        assert batch.part_labels is not None
+        yield from batch.part_labels
 
 
-def regions(seen: Iterable[Inspection]) -> Iterator[Tensor]:
+def regions(seen: Iterable[Embedding]) -> Iterator[Tensor]:
     """The region features of batch after batch, ``(N, K, C)``; of a network that has regions."""
     for batch in seen:
         assert batch.regions is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...data.folders import files_below
 from ...data.image_datasets.base import IMAGE_ENDINGS
 from ...data.masks import UNREADABLE
-from ...models.embedding import Inspection
+from ...models import Embedding
 from ..network import Network
 from . import ExplainError
 
@@ -60,7 +60,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 
 @torch.no_grad()
-def inspect_images(network: Network, paths: Sequence[str], batch_size: int) -> Iterator[Inspection]:
+def inspect_images(network: Network, paths: Sequence[str], batch_size: int) -> Iterator[Embedding]:
     """Shows images to a network.
 
     Args:
@@ -80,14 +80,9 @@ def inspect_images(network: Network, paths: Sequence[str], batch_size: int) -> I
         yield _on_cpu(network.model.inspect(torch.stack(images).to(network.device)))
 
 
-def _on_cpu(seen: Inspection) -> Inspection:
-    def moved(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.cpu()
-
-    return Inspection(
-        {branch: tensor.cpu() for branch, tensor in seen.embeddings.items()},
-        {branch: tensor.cpu() for branch, tensor in seen.activations.items()},
-        moved(seen.labels),
-        moved(seen.region_maps),
-        moved(seen.regions),
-    )
+def _on_cpu(seen: Embedding) -> Embedding:
+    found = {
+        name: value.cpu() if isinstance(value, Tensor) else value
+        for name, value in seen._asdict().items()
+    }
+    return Embedding(**{**found, "maps": {name: map.cpu() for name, map in seen.maps.items()}})

@@ -16,7 +16,7 @@ from torchreid import metrics as torchreid_metrics
 
 from ...data.datasets import plain_name
 from ...evaluation import evaluate_rank
-from ...models.embedding import Inspection
+from ...models import Embedding
 from ...registry import dataset_folder, trains_only
 from . import ExplainError
 
@@ -145,7 +145,7 @@ class SeenSet(NamedTuple):
 
 
 def see_evaluation_set(
-    images: EvaluationSet, seen: Iterable[Inspection], with_regions: bool = False
+    images: EvaluationSet, seen: Iterable[Embedding], with_regions: bool = False
 ) -> SeenSet:
     """Ranks the gallery for every query.
 
@@ -157,7 +157,7 @@ def see_evaluation_set(
     """
     embeddings, regions = [], []
     for batch in seen:
-        embeddings.append(batch.embedding)
+        embeddings.append(batch.vector)
         if with_regions:
             assert batch.regions is not None, "the network has no Semantic Fusion Branch"
             regions.append(batch.regions.half())

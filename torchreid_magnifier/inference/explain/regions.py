@@ -30,7 +30,7 @@ def region_similarity(batches: Iterable[Tensor]) -> RegionSimilarity:
 
     Args:
         batches: region features before their fusion, each ``(N, K, C)``, zero where a region is
-            absent (``Inspection.regions``).
+            absent (``Embedding.regions``).
 
     Raises:
         ValueError: there is no batch.

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ...models import MagnifierNet
 from ...parts import PARTS
 from ..network import Network, Preprocessing
 from .program import EMBEDDING, LABELS
@@ -76,7 +75,6 @@ def describe(network: Network) -> Description:
     from ... import __version__
 
     model = network.model
-    labelled = isinstance(model, MagnifierNet) and model.mask_module is not None
     return Description(
         version=__version__,
         model=network.name,
@@ -90,5 +88,5 @@ def describe(network: Network) -> Description:
         std=network.preprocessing.std,
         embedding_size=model.embedding_size,
         distance="cosine",
-        parts=PARTS if labelled else (),
+        parts=PARTS if model.has_parts else (),
     )

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...models import SAN, MagnifierNet
+from ...models import Embedding, ReIDModel
 from ...synthetic.camera import CAMERAS
 from ...synthetic.scene import Shot, render
 from ..network import Preprocessing
@@ -66,7 +66,7 @@ class Parity:
 
 
 @torch.no_grad()
-def compare(model: MagnifierNet | SAN, run: Run, batches: Iterable[Tensor]) -> Parity:
+def compare(model: ReIDModel, run: Run, batches: Iterable[Tensor]) -> Parity:
     """Runs both on the same images.
 
     Args:
@@ -81,25 +81,25 @@ def compare(model: MagnifierNet | SAN, run: Run, batches: Iterable[Tensor]) -> P
     deviation, largest, margin = 0.0, 0.0, 0.0
     for batch in batches:
         seen, outputs = model.inspect(batch), run(batch)
-        expected = {EMBEDDING: seen.embedding}
-        if seen.labels is not None:
-            expected[LABELS] = seen.labels
+        expected = {EMBEDDING: seen.vector}
+        if seen.part_labels is not None:
+            expected[LABELS] = seen.part_labels
         shapes = {name: tuple(tensor.shape) for name, tensor in outputs.items()}
         wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
         if shapes != wanted:
             raise ParityError(f"the exported network gives {shapes}, expected {wanted}")
         same = torch.ones(len(batch), dtype=torch.bool)
-        if seen.labels is not None:
-            other = outputs[LABELS] != seen.labels
+        if seen.part_labels is not None:
+            other = outputs[LABELS] != seen.part_labels
             same = ~other.flatten(1).any(1)
             labels, other_labels = labels + other.numel(), other_labels + int(other.sum())
             if other.any():
-                margin = _larger(margin, _margins(model, batch, seen.labels, outputs[LABELS]))
+                margin = _larger(margin, _margins(seen, outputs[LABELS]))
         images, other_images = images + len(batch), other_images + int((~same).sum())
-        difference = (outputs[EMBEDDING] - seen.embedding)[same]
+        difference = (outputs[EMBEDDING] - seen.vector)[same]
         if difference.numel():
             deviation = _larger(deviation, difference)
-        largest = _larger(largest, seen.embedding)
+        largest = _larger(largest, seen.vector)
     relative = deviation / largest if largest else float("nan")
     return Parity(images, relative, labels, other_labels, other_images, margin)
 
@@ -121,9 +121,9 @@ def _larger(number: float, tensor: Tensor) -> float:
     return torch.maximum(torch.tensor(number), tensor.abs().max()).item()
 
 
-def _margins(model: MagnifierNet | SAN, images: Tensor, labels: Tensor, others: Tensor) -> Tensor:
-    """By how much the logits of ``labels`` exceed those of ``others``, see ``Parity``."""
-    assert isinstance(model, MagnifierNet) and model.mask_module is not None  # it has labels
-    logits = model.mask_module(model.trunk(images)[-1])
+def _margins(seen: Embedding, others: Tensor) -> Tensor:
+    """By how much the logits of the network's labels exceed those of ``others``, see ``Parity``."""
+    labels, logits = seen.part_labels, seen.part_logits
+    assert labels is not None and logits is not None
     chosen, other = (logits.gather(1, which.unsqueeze(1)) for which in (labels, others))
     return (chosen - other) / logits.abs().max()

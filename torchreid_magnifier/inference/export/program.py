@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ...models import SAN, MagnifierNet
+from ...models import ReIDModel
 from ..network import Preprocessing
 
 INPUT = "images"
@@ -21,7 +21,7 @@ class InferenceGraph(nn.Module):
         example: images ``(N, 3, H, W)``, of any values.
     """
 
-    def __init__(self, model: MagnifierNet | SAN, example: Tensor) -> None:
+    def __init__(self, model: ReIDModel, example: Tensor) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.model.precision = "float32"
@@ -37,13 +37,13 @@ class InferenceGraph(nn.Module):
             ``embedding`` ``(N, D)`` and, with a mask module, ``labels`` ``(N, H/8, W/8)``, 0..7.
         """
         seen = self.model.inspect(images)
-        outputs = {EMBEDDING: seen.embedding}
-        if seen.labels is not None:
-            outputs[LABELS] = seen.labels
+        outputs = {EMBEDDING: seen.vector}
+        if seen.part_labels is not None:
+            outputs[LABELS] = seen.part_labels
         return outputs
 
 
-def trace(model: MagnifierNet | SAN, preprocessing: Preprocessing) -> ExportedProgram:
+def trace(model: ReIDModel, preprocessing: Preprocessing) -> ExportedProgram:
     """The graph of a network on the CPU, for any number of images of the size it was trained on."""
     example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
     with torch.no_grad():

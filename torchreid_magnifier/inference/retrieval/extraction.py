@@ -196,7 +196,7 @@ def _embed(network: Network, metadata: Metadata, group: Sequence[_Loaded]) -> _B
                 f"{network.device} has too little memory for {len(good)} pictures at once: give a "
                 "smaller --batch-size"
             ) from error
-        vectors, labels = inspection.embedding.cpu(), inspection.labels
+        vectors, labels = inspection.vector.cpu(), inspection.part_labels
         if not vectors.isfinite().all():
             raise RetrievalError(
                 f"the network gives embeddings that are not finite, such as of {good[0][0].place}: "
@@ -205,7 +205,7 @@ def _embed(network: Network, metadata: Metadata, group: Sequence[_Loaded]) -> _B
     visibility = None
     if labels is not None:
         visibility = F.one_hot(labels, NUM_PARTS).float().mean((1, 2)).cpu().numpy()
-    elif not good and network.model.mask_module is not None:
+    elif not good and network.model.has_parts:
         visibility = np.empty((0, NUM_PARTS), np.float32)
     embeddings = Embeddings(
         np.array([picture.place.path for picture, _ in good], dtype=np.str_),

@@ -1,40 +1,40 @@
-"""The convolutional trunk: torchvision's ResNet with the last down-sampling removed."""
+"""torchvision's ResNets with the last down-sampling removed."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from torchvision.models import get_model, get_model_weights
 
-from .pretrained import advice
+from .stages import Stages
 
 # torchvision's first ImageNet weights, the ones that re-identification papers start from.
 _WEIGHTS = "IMAGENET1K_V1"
 
 
-class ResNetTrunk(nn.Module):
+class ResNet(Stages):
     """ResNet up to stage 4 with a last stride of 1 (MagnifierNet's section 4.1, SAN's encoder).
 
     Args:
         name: ``resnet50`` or ``resnet18`` (any torchvision ResNet).
         pretrained: start from torchvision's ImageNet weights (``IMAGENET1K_V1``).
-        stem_relu: the ReLU of the stem, which the released code leaves out.
+        stem_relu: the ReLU of the stem, which MagnifierNet's reference implementation leaves out.
 
     Attributes:
-        channels: widths of the four stages: (256, 512, 1024, 2048) of ResNet-50, (64, 128, 256,
-            512) of ResNet-18.
-        grad_checkpointing: the stem and stages 1 and 2, whose maps are the largest, are computed
-            again in the backward pass instead of being kept. ResNet-50 then keeps about half, for
-            some 8 % more operations in a step.
+        channels: (256, 512, 1024, 2048) of ResNet-50, (64, 128, 256, 512) of ResNet-18.
 
     Raises:
         RuntimeError: if the ImageNet weights can neither be found nor downloaded, with the place
-            to put the file at. Training never starts from random weights in silence.
+            to put the file at.
     """
 
-    def __init__(self, name: str, pretrained: bool, stem_relu: bool = True) -> None:
+    strides = (4, 8, 16, 16)
+
+    def __init__(self, name: str, pretrained: bool = False, stem_relu: bool = True) -> None:
         super().__init__()
         resnet = get_model(name, weights=None)
         if pretrained:
@@ -44,7 +44,6 @@ class ResNetTrunk(nn.Module):
         self.maxpool = resnet.maxpool
         self.layer1, self.layer2 = resnet.layer1, resnet.layer2
         self.layer3, self.layer4 = resnet.layer3, resnet.layer4
-        self.grad_checkpointing = False
         self.channels = (
             resnet.layer2[0].conv1.in_channels,
             resnet.layer3[0].conv1.in_channels,
@@ -55,52 +54,20 @@ class ResNetTrunk(nn.Module):
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images ``(N, 3, H, W)`` -> the four stages, ``(N, C, h, w)``.
+    def parts(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self._first, self.layer2, self.layer3, self.layer4]
 
-        Stage 1 has a quarter of the image's height and width, stage 2 an eighth, stages 3 and 4 a
-        sixteenth.
-        """
-        x = self._sparing_memory(self._stem, images)
-        stage1 = self._sparing_memory(self.layer1, x)
-        stage2 = self._sparing_memory(self.layer2, stage1)
-        stage3 = self.layer3(stage2)
-        return stage1, stage2, stage3, self.layer4(stage3)
+    def _first(self, images: Tensor) -> Tensor:
+        return self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
 
-    def _stem(self, images: Tensor) -> Tensor:
-        return self.maxpool(self.relu(self.bn1(self.conv1(images))))
 
-    def _sparing_memory(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
-            return part(x)
-        return checkpoint(
-            part,
-            x,
-            use_reentrant=False,
-            preserve_rng_state=False,  # nothing is drawn
-            context_fn=lambda: (nullcontext(), self._keeping_statistics()),
-        )
-
-    @contextmanager
-    def _keeping_statistics(self) -> Iterator[None]:
-        """Batch norm has seen the batch by the time that a part is computed again."""
-        kept = [
-            (norm, norm.momentum, norm.num_batches_tracked)
-            for norm in self.modules()
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm)
-        ]
-        for norm, _, count in kept:
-            norm.momentum = 0.0
-            norm.num_batches_tracked = None if count is None else count.clone()
-        try:
-            yield
-        finally:
-            for norm, momentum, count in kept:
-                norm.momentum, norm.num_batches_tracked = momentum, count
+BUILDERS = {
+    name: partial(ResNet, name) for name in ("resnet18", "resnet34", "resnet50", "resnet101")
+}
 
 
 def _load_imagenet_weights(resnet: nn.Module, name: str) -> None:
-    weights = get_model_weights(name)[_WEIGHTS]
+    weights: Any = get_model_weights(name)[_WEIGHTS]
     try:
         resnet.load_state_dict(weights.get_state_dict(progress=True, check_hash=True))
     except Exception as error:  # no network, no space, a broken file: all end the same way
@@ -109,3 +76,17 @@ def _load_imagenet_weights(resnet: nn.Module, name: str) -> None:
             f"loaded ({type(error).__name__}: {error}). {advice(weights)}, or pass "
             "pretrained=False (main.py: model.pretrained False) to start from random weights."
         ) from error
+
+
+def advice(weights: Any) -> str:
+    """Return what to do about weights that could not be loaded, for an error message.
+
+    Args:
+        weights: member of a torchvision ``WeightsEnum``.
+    """
+    name = os.path.basename(urlparse(weights.url).path)
+    path = os.path.join(torch.hub.get_dir(), "checkpoints", name)
+    return (
+        f"Download {weights.url} and put it at {path} (replace a file that is already there: it "
+        "may be damaged)"
+    )

@@ -1,0 +1,1 @@
+"""MagnifierNet: one file a branch, their assembly, and the variants by name."""

@@ -20,7 +20,7 @@ OFFICIAL = Conversion(
     model="magnifiernet_official",
     classifier="classifier.global.weight",
     prefixes={
-        "base.model": "trunk",
+        "base.model": "backbone",
         "base.seg_module": "mask_module",
         "base.feat_bn": "global_branch.neck",
         "base.mask.bottle": "adversarial_branch.bottleneck",

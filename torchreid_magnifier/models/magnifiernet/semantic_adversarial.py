@@ -12,14 +12,11 @@ from ..regions import keep_regions
 
 
 class RegionSampler:
-    """Which regions survive the erasing of one batch (paper section 3.2).
+    """Draws which regions survive the erasing of one batch (paper section 3.2).
 
     ``torso`` (Random-torso) keeps ``num_kept / 2`` of the upper-torso regions and as many of the
     lower-torso ones; ``baseline`` (Random-baseline) keeps any ``num_kept`` of all seven. The
     background always stays. The draw comes from torch's generator: a seed repeats it.
-
-    Attributes:
-        generator: drawn from in place of torch's own, so that several processes draw alike.
 
     Args:
         strategy: ``torso`` or ``baseline``.
@@ -30,7 +27,6 @@ class RegionSampler:
     """
 
     def __init__(self, strategy: str = "torso", num_kept: int = 4) -> None:
-        self.generator: torch.Generator | None = None
         if strategy == "torso":
             largest = 2 * min(len(UPPER_TORSO), len(LOWER_TORSO))
             if num_kept % 2 or not 2 <= num_kept <= largest:
@@ -52,11 +48,11 @@ class RegionSampler:
                 "'baseline' (Random-baseline)."
             )
 
-    def sample(self) -> list[int]:
-        """The regions that stay, background first."""
+    def sample(self, generator: torch.Generator | None = None) -> list[int]:
+        """Draw the regions that stay, background first; from torch's own generator if None."""
         kept = [BACKGROUND]
         for regions, count in self.groups:
-            order = torch.randperm(len(regions), generator=self.generator)
+            order = torch.randperm(len(regions), generator=generator)
             kept += [regions[i] for i in order[:count].tolist()]
         return kept
 

@@ -19,7 +19,7 @@ DECODER_KEY = "decoder_state_dict"
 _DECODER = "decoder."  # before the decoder's released names, where both dicts are in one
 _ENCODER_CHILDREN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 _ENCODER_PREFIXES = {
-    **{child: f"trunk.{child}" for child in _ENCODER_CHILDREN},
+    **{child: f"backbone.{child}" for child in _ENCODER_CHILDREN},
     "fc": "fc",
     "classifier": "classifier",
 }

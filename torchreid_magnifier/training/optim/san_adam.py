@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Adam, Optimizer
 
 from ...checkpoint import unwrap
-from ...models.san import SAN
+from ...models import ReIDModel
 
 RECONSTRUCTION_BETAS = (0.5, 0.999)
 _RECONSTRUCTION = "reconstruction"  # its key in the state dict
@@ -21,7 +21,7 @@ class SANAdam(Optimizer):
       Adam while the learning rate warms up, that is until it first reaches what the schedule
       started from (``initial_lr``); AMSGrad with fresh moments from then on.
     - Reconstruction: the decoder's losses step the trunk and the decoder, by Adam with a constant
-      learning rate, ``model.reconstruction_lr`` (released 1e-5), betas (0.5, 0.999) and no weight
+      learning rate, ``model.separate_lr`` (released 1e-5), betas (0.5, 0.999) and no weight
       decay.
 
     Both gradients are taken at the weights before the step. ``param_groups`` is the identity
@@ -40,7 +40,8 @@ class SANAdam(Optimizer):
 
     Args:
         model: a SAN that learns identities, or an ``nn.DataParallel`` around it. If it has a
-            decoder, its ``separate_reconstruction`` is called: it needs this optimizer then.
+            decoder, its own losses go to this optimizer for as long as it lives
+            (``ReIDModel.redirect_losses``).
         lr: of the identity stream; released 8e-4.
         weight_decay: of the identity stream; released 5e-4.
         betas: of the identity stream.
@@ -58,14 +59,16 @@ class SANAdam(Optimizer):
         weight_decay: float = 5e-4,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
-        san = unwrap(model)
-        if not isinstance(san, SAN) or not san.identity:
+        san: Any = unwrap(model)
+        if not isinstance(san, ReIDModel) or san.separate_lr is None:
             raise ValueError(
                 "The optimizer 'san_adam' steps identities and textures apart: it needs a SAN that "
-                "learns identities, such as san, san_r18 or san_reconstruction, got "
-                f"{_describe(san)}. Take another optimizer, such as 'adam' or 'amsgrad'."
+                "learns identities, such as san, san_r18 or san_reconstruction, got a "
+                f"{type(san).__name__} that does not (its separate_lr is None, as of san_pg). Take "
+                "another optimizer, such as 'adam' or 'amsgrad'."
             )
-        self._model = san
+        self._parameters = san.auxiliary_parameters()
+        self._gradients: list[torch.Tensor] | None = None
         in_decoder = set(map(id, san.decoder.parameters() if san.decoder else ()))
         self._identity = Adam(
             [parameter for parameter in san.parameters() if id(parameter) not in in_decoder],
@@ -74,10 +77,11 @@ class SANAdam(Optimizer):
             weight_decay=weight_decay,
         )
         self._reconstruction = Adam(
-            san.reconstruction_parameters(), lr=san.reconstruction_lr, betas=RECONSTRUCTION_BETAS
+            self._parameters, lr=san.separate_lr, betas=RECONSTRUCTION_BETAS
         )
-        if san.decoder is not None:
-            san.separate_reconstruction()
+        self._expects_gradients = san.decoder is not None
+        if self._expects_gradients:
+            san.redirect_losses(self)
         super().__init__(self._identity.param_groups, self._identity.defaults)
         self._show_identity_stream()
 
@@ -85,6 +89,21 @@ class SANAdam(Optimizer):
     def streams(self) -> tuple[Adam, Adam]:
         """Identity and reconstruction."""
         return self._identity, self._reconstruction
+
+    def __call__(self, loss: torch.Tensor) -> None:
+        """Take the gradients of the model's own losses, in each training forward pass.
+
+        Raises:
+            ValueError: if parameters that they reach are frozen.
+        """
+        if not torch.is_grad_enabled():
+            return
+        if not all(parameter.requires_grad for parameter in self._parameters):
+            raise ValueError(
+                "The optimizer 'san_adam' steps the whole backbone and decoder, and some of their "
+                "parameters are frozen: set train.fixbase_epoch 0, or take another optimizer."
+            )
+        self._gradients = list(torch.autograd.grad(loss, self._parameters, retain_graph=True))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step of both streams, after a training forward pass and its backward pass.
@@ -96,13 +115,12 @@ class SANAdam(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        gradients = self._model.reconstruction_gradients
-        if gradients is None and self._model.decoder is not None:
+        gradients, self._gradients = self._gradients, None
+        if gradients is None and self._expects_gradients:
             raise RuntimeError(
                 "The optimizer 'san_adam' found no gradients of the reconstruction: expected a "
                 "forward pass of the model in training mode before every step."
             )
-        self._model.reconstruction_gradients = None
         (group,) = self.param_groups
         if not group["amsgrad"] and group["lr"] >= group.get("initial_lr", group["lr"]):
             group["amsgrad"] = True
@@ -134,21 +152,14 @@ class SANAdam(Optimizer):
         self._show_identity_stream()
 
     def _step_reconstruction(self, gradients: list[torch.Tensor]) -> None:
-        parameters = self._model.reconstruction_parameters()
-        of_identity = [parameter.grad for parameter in parameters]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        of_identity = [parameter.grad for parameter in self._parameters]
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         self._reconstruction.step()
-        for parameter, kept in zip(parameters, of_identity, strict=True):
+        for parameter, kept in zip(self._parameters, of_identity, strict=True):
             parameter.grad = kept
 
     def _show_identity_stream(self) -> None:
         """What schedules set and engines read is the identity stream's own, not a copy."""
         self.param_groups = self._identity.param_groups
         self.state = self._identity.state
-
-
-def _describe(model: nn.Module) -> str:
-    if not isinstance(model, SAN):
-        return f"a {type(model).__name__}"
-    return "a SAN that learns textures alone (san_pg)"
