@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 from torchreid import models as torchreid_models
-from torchreid_magnifier.inference.explain.maps import (
+
+from torchreid_magnifier.inference.explain import ExplainError
+from torchreid_magnifier.inference.explain.activations import (
     JOINT,
     activation_map,
     branch_maps,
     region_activation_maps,
 )
-
-from torchreid_magnifier.inference.explain import ExplainError
 from torchreid_magnifier.inference.explain.pictures import find_images, inspect_images, read_image
 from torchreid_magnifier.inference.explain.rankings import (
     EvaluationSet,

@@ -152,7 +152,7 @@ class Engine(Evaluating):
         if isinstance(model, ReIDModel):
             device = next(model.parameters()).device
             model.loss_log.over_processes = lambda means: mean_over_processes(means.to(device))
-            getattr(model, "sampler", model).generator = torch.Generator().manual_seed(seed)
+            model.generator = torch.Generator().manual_seed(seed)
 
     def _in_parallel(self) -> DistributedDataParallel:
         """Return the model with its gradients averaged over the processes.
