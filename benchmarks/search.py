@@ -33,17 +33,10 @@ import numpy as np
 import torch
 from measuring.machine import GIB, describe
 
-from torchreid_magnifier.inference.retrieval import (
-    Embeddings,
-    ExactIndex,
-    FaissIndex,
-    Metadata,
-    read_embeddings,
-    recall,
-    search,
-    write_embeddings,
-)
-from torchreid_magnifier.inference.retrieval.faiss_index import KINDS
+from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
+from torchreid_magnifier.inference.embeddings import Embeddings, Metadata
+from torchreid_magnifier.inference.index import KINDS, ExactIndex, FaissIndex
+from torchreid_magnifier.inference.search import recall, search
 
 SIZE, LATENT = 4096, 64
 LOOKS = 200

@@ -20,9 +20,11 @@ from PIL import Image
 from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier.cli import main, network_options
+from torchreid_magnifier.inference import extract as extraction
+from torchreid_magnifier.inference import search as searching
+from torchreid_magnifier.inference.embedding_files import read_embeddings
 from torchreid_magnifier.inference.network import open_network
-from torchreid_magnifier.inference.retrieval import extraction, find_sources, read_embeddings
-from torchreid_magnifier.inference.retrieval.pictures import Place, read_places
+from torchreid_magnifier.inference.sources import Place, find_sources, read_places
 from torchreid_magnifier.models import MagnifierNet
 from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS
@@ -50,13 +52,12 @@ def _open(weights, *others):
 @pytest.fixture(autouse=True)
 def opened_once(monkeypatch):
     """The commands open a network once for all tests."""
-    monkeypatch.setattr(
-        network_options,
-        "open_network",
-        lambda weights, *others: (_open if Path(weights).is_file() else open_network)(
-            weights, *others
-        ),
-    )
+
+    def opened(weights, *others):
+        return (_open if Path(weights).is_file() else open_network)(weights, *others)
+
+    for module in (network_options, searching):
+        monkeypatch.setattr(module, "open_network", opened)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_file(
 def test_a_killed_run_goes_on(crops, run, weights, monkeypatch):
     code = (
         "import sys, torch\n"
-        "from torchreid_magnifier.inference.retrieval import extraction\n"
+        "from torchreid_magnifier.inference import extract as extraction\n"
         "from torchreid_magnifier.cli import main\n"
         "torch.set_num_threads(1)\n"
         "extraction.CHUNK = 1\n"
@@ -300,7 +301,7 @@ def test_a_full_disk_keeps_what_is_finished(crops, run, small_chunks, monkeypatc
 # ------------------------------------------------------------------ extract: faults
 
 
-def test_faulty_pictures_are_told_and_the_others_written(crops, run):
+def test_broken_pictures_are_named_and_the_others_written(crops, run):
     whole = Path("crops/0.PNG").read_bytes()
     Path("crops/a.jpg").write_bytes(b"no image")
     Path("crops/b.png").write_bytes(whole[: len(whole) // 2])
@@ -331,7 +332,7 @@ def test_nothing_usable_writes_nothing(crops, run):
     assert not list(Path().glob("gallery*"))
 
 
-def test_mistakes_are_told_before_any_work(crops, run, monkeypatch):
+def test_mistakes_are_errors_before_any_work(crops, run, monkeypatch):
     monkeypatch.setattr(extraction, "count_pictures", None)  # the work's beginning
     Path("empty").mkdir()
     Path("full.npz").write_bytes(b"")

@@ -12,11 +12,12 @@ import yaml
 from matplotlib.image import AxesImage
 from PIL import Image
 from torchreid import models as torchreid_models
-from torchreid_magnifier.inference.explain.maps import activation_map, branch_maps
 
 from torchreid_magnifier import figures
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.inference.explain.pictures import inspect_images, read_image
+from torchreid_magnifier.images import read_image
+from torchreid_magnifier.inference.explain.maps import activation_map, branch_maps, inspect_images
+from torchreid_magnifier.inference.explain.rankings import Search
 from torchreid_magnifier.inference.network import open_network
 from torchreid_magnifier.parts import PARTS
 
@@ -55,8 +56,7 @@ def drawn(monkeypatch):
         kept.append(figure)
         save(figure, path)
 
-    for kind in ("masks", "activations", "rankings", "regions"):
-        monkeypatch.setattr(f"torchreid_magnifier.cli.show.{kind}.save", keep)
+    monkeypatch.setattr("torchreid_magnifier.cli.show.save", keep)
     return kept
 
 
@@ -67,10 +67,11 @@ def pictures(figure) -> list[np.ndarray]:
 
 
 def texts(figure) -> str:
-    found = [*figure.texts]
+    found, names = [*figure.texts], []
     for axes in figure.axes:
-        found += [axes.title, *axes.texts]
-    return "\n".join(text.get_text() for text in found)
+        found += [axes.title, *axes.texts, *axes.get_xticklabels()]
+        names.append(axes.get_title(loc="left"))
+    return "\n".join([*names, *(text.get_text() for text in found)])
 
 
 def queries(root: Path) -> list[str]:
@@ -92,9 +93,11 @@ def test_masks_beside_the_true_ones(weights, noise_root, tmp_path, drawn, capsys
     assert capsys.readouterr().out == f"{out}: images: 2, of these with true labels: 2\n"
     with Image.open(out) as picture:
         assert picture.format == "PNG"
-    labels = inspection(weights["after"], paths).labels.numpy()
-    for index, axes in enumerate(drawn[0].axes):
-        image, true, predicted = (np.asarray(one.get_array()) for one in axes.images)
+    labels = inspection(weights["after"], paths).part_labels.numpy()
+    shown = pictures(drawn[0])
+    assert len(shown) == 2 * 3
+    for index in range(2):
+        image, true, predicted = shown[3 * index :][:3]
         assert np.array_equal(image, read_image(paths[index]))
         assert np.array_equal(predicted, figures.mask_overlay(image, labels[index]))
         assert not np.array_equal(true, predicted)
@@ -108,7 +111,7 @@ def test_masks_of_images_without_labels(weights, tmp_path, drawn, capsys):
     command = ["show", "masks", str(tmp_path), "--weights", weights["after"], "--out", str(out)]
     assert main(command) == 0
     assert "of these with true labels: 0" in capsys.readouterr().out
-    assert [len(axes.images) for axes in drawn[0].axes] == [2, 2]
+    assert len(pictures(drawn[0])) == 2 * 2
 
 
 def test_count_draws_images_at_random_once_and_again(weights, noise_root, tmp_path, drawn):
@@ -116,8 +119,8 @@ def test_count_draws_images_at_random_once_and_again(weights, noise_root, tmp_pa
     command = ["show", "masks", folder, "--weights", weights["after"], "--out", str(out)]
     for seed in ("1", "1", "2"):
         assert main([*command, "--count", "3", "--seed", seed]) == 0
-    titles = [[axes.get_title() for axes in figure.axes] for figure in drawn]
-    assert titles[0] == titles[1] != titles[2] and len(titles[0]) == 3
+    names = [{text for text in texts(f).split("\n") if "_c" in text} for f in drawn]
+    assert names[0] == names[1] != names[2] and len(names[0]) == 3
 
 
 # ---------------------------------------------------------------------- activations
@@ -209,12 +212,12 @@ def test_differing_draws_queries_that_one_network_only_finds(
 ):
     both = ["--weights", weights["before"], weights["after"], "--out", tmp_path / "o.png"]
     rights = iter([True, True, False, True])  # the first network's two queries, the second's
-    monkeypatch.setattr("torchreid_magnifier.cli.show.rankings._finds", lambda *_: next(rights))
+    monkeypatch.setattr(Search, "finds", lambda *_: next(rights))
     assert rankings(noise_root, *both, "--differing", "--why", "none") == 0
     assert np.array_equal(pictures(drawn[0])[0], read_image(queries(noise_root)[0]))
     assert "from the 1 of 2 queries whose nearest" in texts(drawn[0])
     assert "(left 1, right 0)" in texts(drawn[0])
-    monkeypatch.setattr("torchreid_magnifier.cli.show.rankings._finds", lambda *_: True)
+    monkeypatch.setattr(Search, "finds", lambda *_: True)
     assert rankings(noise_root, *both, "--differing") == 2
     assert "right or wrong for both networks alike" in capsys.readouterr().err
 
@@ -261,26 +264,26 @@ def test_mistakes_are_told_before_anything_is_drawn(
     for command, message in [
         (["masks", "nowhere", *net], "there is no file or folder nowhere"),
         (["masks", "empty", *net], "found none"),
-        (["masks", "text.jpg", *net], "text.jpg cannot be read as an image"),
+        (["masks", "text.jpg", *net], "text.jpg: cannot be read as an image"),
         (["masks", image, "--weights", "gone"], "there are no weights 'gone'"),
         (["masks", image, "--weights", "text.jpg"], "text.jpg"),
         (["masks", image, *net, "--out", "a.txt"], "expected .png"),
         (["masks", image, *net, "--out", "no/a.png"], "there is no folder no"),
-        (["masks", image, *baseline], "magnifiernet_r18_g has no mask module"),
-        (["masks", image, *san], "san_r18 has no mask module"),
+        (["masks", image, *baseline], "magnifiernet_r18_g predicts no body parts"),
+        (["masks", image, *san], "san_r18 predicts no body parts"),
         (["masks", image, *net, "--device", "gpu"], "--device gpu"),
         (["activations", image, *net, *net], "would both be called 'after, epoch 7'"),
         (["activations", image, *net, "--names", "a", "--names", "b"], "one for each of the 1"),
         (["activations", image, *net, *baseline, "--regions"], "--regions shows one network"),
-        (["activations", image, *baseline, "--regions"], "no Semantic Fusion Branch"),
+        (["activations", image, *baseline, "--regions"], "no features of regions"),
         (["rankings", *both, *net], "expected at most 2 networks, found 3"),
         (["rankings", *net, "--dataset", "market"], "did you mean 'market1501'"),
         (["rankings", *net, "--dataset", "cuhk03np", "--root", "empty"], "cannot read dataset"),
         (["rankings", *net, *data, "--differing"], "give two --weights"),
         (["rankings", *both, "--differing", "--query", image], "leave out --query"),
         (["rankings", *net, *data, "--query", "0009.jpg"], "no query is called 0009.jpg"),
-        (["rankings", *baseline, *data, "--why", "regions"], "no Semantic Fusion Branch"),
-        (["regions", *san, *data], "no Semantic Fusion Branch"),
+        (["rankings", *baseline, *data, "--why", "regions"], "no features of regions"),
+        (["regions", *san, *data], "no features of regions"),
     ]:
         assert main(["show", *command]) == 2, command
         told = capsys.readouterr()
@@ -304,7 +307,7 @@ def test_disk_that_is_full(weights, noise_root, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("torchreid_magnifier.cli.show.masks.save", full)
+    monkeypatch.setattr("torchreid_magnifier.cli.show.save", full)
     command = ["show", "masks", *queries(noise_root), "--weights", weights["after"]]
     assert main([*command, "--out", str(tmp_path / "o.png")]) == 1
     assert capsys.readouterr().err.endswith("error: the disk is full\n")

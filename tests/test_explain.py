@@ -8,14 +8,16 @@ import torch
 from PIL import Image
 from torchreid import models as torchreid_models
 
-from torchreid_magnifier.inference.explain import ExplainError
-from torchreid_magnifier.inference.explain.activations import (
+from torchreid_magnifier.images import ImageError
+from torchreid_magnifier.inference.errors import ExplainError, RetrievalError
+from torchreid_magnifier.inference.explain.maps import (
     JOINT,
     activation_map,
     branch_maps,
+    inspect_images,
     region_activation_maps,
+    region_similarity,
 )
-from torchreid_magnifier.inference.explain.pictures import find_images, inspect_images, read_image
 from torchreid_magnifier.inference.explain.rankings import (
     EvaluationSet,
     Sample,
@@ -24,8 +26,8 @@ from torchreid_magnifier.inference.explain.rankings import (
     region_standings,
     see_evaluation_set,
 )
-from torchreid_magnifier.inference.explain.regions import region_similarity
 from torchreid_magnifier.inference.network import Network, Preprocessing
+from torchreid_magnifier.inference.sources import find_sources
 from torchreid_magnifier.losses import SemanticDiversityLoss
 from torchreid_magnifier.models import Embedding
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS
@@ -68,29 +70,24 @@ def test_images_of_files_and_folders_each_once(images, tmp_path):
     Image.new("L", (4, 4)).save(images / "a_ps_label" / "a.png")
     (images / "notes.txt").write_text("")
     (images / ".hidden.png").write_text("")
-    found = find_images([images / "d.png", images])
+    found = find_sources([images / "d.png", images], videos=False)
     names = ["d.png", "a.png", "b.jpg", "c.bmp", "deep/e.PNG"]
     assert found == [str(images / name) for name in names]
-    with pytest.raises(ExplainError, match="there is no file or folder .*nowhere"):
-        find_images([images / "nowhere"])
+    with pytest.raises(RetrievalError, match="there is no file or folder .*nowhere"):
+        find_sources([images / "nowhere"], videos=False)
     with pytest.raises(
-        ExplainError, match=r"expected images \(.jpg.*\) in it or below, found none"
+        RetrievalError, match=r"expected images \(.jpg.*\) in it or below, found none"
     ):
-        find_images([tmp_path])
+        find_sources([tmp_path], videos=False)
 
 
-def test_images_of_any_kind_are_rgb(images):
-    shapes = [read_image(path).shape for path in find_images([images])]
-    assert shapes == [(64, 32, 3), (100, 40, 3), (30, 60, 3), (64, 32, 3), (64, 32, 3)]
-    (images / "notes.txt").write_text("no image")
-    with pytest.raises(ExplainError, match="notes.txt cannot be read as an image"):
-        read_image(images / "notes.txt")
-    with pytest.raises(ExplainError, match=r"gone.png cannot be read as an image \(No such file"):
-        read_image(images / "gone.png")
+def test_an_image_that_cannot_be_read_is_an_error(network, images):
+    with pytest.raises(ImageError, match=r"gone.png: cannot be read as an image"):
+        next(inspect_images(network, [str(images / "gone.png")]))
 
 
 def test_batches_change_nothing(network, images):
-    paths = find_images([images])
+    paths = find_sources([images], videos=False)
     batches = list(inspect_images(network, paths, 2))
     assert [len(batch.vector) for batch in batches] == [2, 2, 1]
     (whole,) = inspect_images(network, paths, 5)
@@ -153,7 +150,7 @@ def test_region_activations_against_plain_loops():
 
 
 def test_regions_of_a_network_without_them(images):
-    with pytest.raises(ValueError, match="Only a network with the Semantic Fusion Branch"):
+    with pytest.raises(ValueError, match="Only a network with features of regions"):
         region_activation_maps(seen({"global": torch.rand(1, 2, 4, 2)}))
 
 

@@ -20,8 +20,8 @@ def texts(figure) -> set[str]:
     legends = [text for legend in figure.legends for text in legend.get_texts()]
     for axes in figure.axes:
         legends += axes.get_legend().get_texts() if axes.get_legend() else []
-        legends += [axes.title, *axes.texts]
-        names.add(axes.get_title(loc="left"))
+        legends += [axes.title, *axes.texts, *axes.get_xticklabels()]
+        names.update(axes.get_title(loc="left").split("\n"))
     return names | {text.get_text() for text in [*legends, *figure.texts]}
 
 
@@ -39,10 +39,14 @@ def test_overlay_against_plain_loops():
 
 def test_masks_figure_shows_three_pictures_an_example_and_names_the_parts():
     example = figures.MaskExample(PICTURE, LABELS, LABELS, "camera 1")
-    figure = figures.masks_figure([example] * 5, "Title\nwith more", columns=4)
-    assert [len(axes.images) for axes in figure.axes] == [3] * 5
+    figure = figures.masks_figure([example] * 5, "Title\nwith more")
+    (axes,) = figure.axes
+    overlay = figures.mask_overlay(PICTURE, LABELS)
+    for image, shown in zip(axes.images, [PICTURE, overlay, overlay] * 5, strict=True):
+        assert np.array_equal(image.get_array(), shown)
     names = {part.replace("_", " ") for part in PARTS if part != "background"}
-    assert names | {"camera 1", "Title", "with more"} <= texts(figure)
+    headings = {"image", "true parts", "predicted"}
+    assert names | headings | {"camera 1", "Title", "with more"} <= texts(figure)
 
 
 def test_contact_sheet_shows_images_beside_their_parts_and_says_which_have_none():
@@ -52,15 +56,24 @@ def test_contact_sheet_shows_images_beside_their_parts_and_says_which_have_none(
         figures.LabelledImage(tall, "no labels", "second"),
     ]
     figure = figures.contact_sheet(examples, "Title\nwith more")
-    one, other = figure.axes
-    assert [len(axes.images) for axes in (one, other)] == [2, 1]
+    (axes,) = figure.axes
     overlay = figures.mask_overlay(PICTURE, LABELS)
-    assert np.array_equal(one.images[0].get_array(), PICTURE)
-    assert np.array_equal(one.images[1].get_array(), overlay)
-    assert one.images[1].get_extent()[0] > one.images[0].get_extent()[1]  # to the right of it
-    assert [text.get_text() for text in other.texts] == ["no labels"] and not one.texts
+    for image, shown in zip(axes.images, (PICTURE, overlay, tall), strict=True):
+        assert np.array_equal(image.get_array(), shown)
+    lefts = [image.get_extent()[0] for image in axes.images]
+    rights = [image.get_extent()[1] for image in axes.images]
+    assert rights[0] < lefts[1] and rights[1] < lefts[2]  # beside one another
+    (why,) = (text for text in axes.texts if text.get_text() == "no labels")
+    assert why.get_position()[0] > rights[2]
     names = {part.replace("_", " ") for part in PARTS if part != "background"}
     assert names | {"first", "second", "Title", "with more"} <= texts(figure)
+
+
+def test_one_panorama_does_not_widen_all():
+    wide = np.zeros((100, 400, 3), np.uint8)
+    figure = figures.pairs_figure([figures.Pair(PICTURE, image) for image in (PICTURE, wide)], "")
+    sizes = [np.abs(np.diff(np.reshape(i.get_extent(), (2, 2)))) for i in figure.axes[0].images]
+    np.testing.assert_allclose(np.squeeze(sizes), [(0.75, 1.5)] * 3 + [(1.5, 0.375)])
 
 
 def test_rankings_figure_frames_right_and_wrong_ones():

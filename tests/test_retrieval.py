@@ -7,20 +7,13 @@ import zipfile
 
 import numpy as np
 import pytest
-import torch
 
-from torchreid_magnifier.inference.retrieval import (
-    Embeddings,
-    ExactIndex,
-    FaissIndex,
-    Metadata,
-    RetrievalError,
-    exact,
-    read_embeddings,
-    recall,
-    search,
-    write_embeddings,
-)
+from torchreid_magnifier.inference import index as indexes
+from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
+from torchreid_magnifier.inference.embeddings import Embeddings, Metadata
+from torchreid_magnifier.inference.errors import RetrievalError
+from torchreid_magnifier.inference.index import ExactIndex, FaissIndex
+from torchreid_magnifier.inference.search import recall, search
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 METADATA = Metadata(
@@ -124,7 +117,7 @@ def test_a_plain_parquet_reader_finds_lists_of_fixed_length(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_faulty_files_are_told(tmp_path, ending):
+def test_broken_files_are_errors(tmp_path, ending):
     path = tmp_path / f"gallery{ending}"
     with pytest.raises(RetrievalError, match="No such file"):
         read_embeddings(path)
@@ -147,7 +140,7 @@ def test_faulty_files_are_told(tmp_path, ending):
         read_embeddings(tmp_path / "gallery.csv")
 
 
-def test_columns_that_do_not_belong_together_are_told(tmp_path):
+def test_columns_that_do_not_belong_together_are_errors(tmp_path):
     good = dict(made(5).columns())
     text = np.array(METADATA.to_json())
     for columns, message in (
@@ -210,8 +203,8 @@ def test_the_extra_is_named_if_it_is_not_installed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("block", [1, 24 * 50, 1 << 21])
 def test_exact_search_is_a_sort_of_all_distances(monkeypatch, metric, dtype, block):
-    monkeypatch.setattr(exact, "_BLOCK", block)
-    monkeypatch.setattr(exact, "_QUERIES", 4)
+    monkeypatch.setattr(indexes, "_BLOCK", block)
+    monkeypatch.setattr(indexes, "_QUERIES", 4)
     gallery, queries = made(333, dtype=dtype), made(9, dtype=dtype, seed=1)
     found = search(queries, gallery, 15, metric)
     rows, scores = plainly(queries, gallery, 15, metric)
@@ -222,7 +215,7 @@ def test_exact_search_is_a_sort_of_all_distances(monkeypatch, metric, dtype, blo
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("block", [24 * 10, 24 * 37, 1 << 21])
 def test_of_equally_near_ones_the_lower_row_comes_first(monkeypatch, metric, block):
-    monkeypatch.setattr(exact, "_BLOCK", block)
+    monkeypatch.setattr(indexes, "_BLOCK", block)
     one = made(1).vectors
     vectors = np.concatenate([np.repeat(one, 100, 0), -one, np.zeros_like(one)])
     gallery = dataclasses.replace(made(102), vectors=vectors)
@@ -244,12 +237,6 @@ def test_a_mapped_gallery_is_searched_as_one_in_memory(tmp_path):
         search(queries, read_embeddings(tmp_path / "g.npz")), search(queries, gallery)
     ):
         np.testing.assert_array_equal(one, other)
-
-
-def test_keys_have_the_order_of_the_numbers():
-    numbers = torch.tensor([[-2.0, 3.5, -0.0, 0.0, -1e-30, 3.5, 1e-30, -3e38, 3e38]])
-    order = exact._keys(numbers, start=5).argsort(descending=True)[0]
-    assert order.tolist() == [8, 1, 5, 6, 2, 3, 4, 0, 7]
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -331,15 +318,15 @@ def test_embeddings_of_two_networks_are_not_compared():
 
 def test_exact_search_holds_bounded_memory(monkeypatch):
     """However large the gallery, a block of it is converted at a time."""
-    monkeypatch.setattr(exact, "_BLOCK", 24 * 50)
+    monkeypatch.setattr(indexes, "_BLOCK", 24 * 50)
     sizes = []
-    convert = exact.as_float
+    convert = indexes.as_float
 
     def counted(vectors, normalise=False):
         sizes.append(len(vectors))
         return convert(vectors, normalise)
 
-    monkeypatch.setattr(exact, "as_float", counted)
+    monkeypatch.setattr(indexes, "as_float", counted)
     gallery = made(333, dtype="float16").vectors
     ExactIndex(gallery, "cosine").nearest(made(4).vectors, 10)
     assert max(sizes) == 50 and sum(sizes) == 333

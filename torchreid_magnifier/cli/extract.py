@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inference.retrieval import extract
+from ..inference.extract import extract
 from . import FAILED
 from .arguments import positive
 from .network_options import add_network_options, chosen_network
@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
     print(
         f"{args.out}: {written.rows} embeddings of {written.size} values, not L2-normalised{before}"
     )
-    if written.faults:
-        lines = [f"pictures or videos that could not be used: {len(written.faults)}"]
-        print("\n  ".join(lines + written.faults), file=sys.stderr)
+    if written.problems:
+        lines = [f"pictures or videos that could not be used: {len(written.problems)}"]
+        print("\n  ".join(lines + written.problems), file=sys.stderr)
         return FAILED
     return 0
 

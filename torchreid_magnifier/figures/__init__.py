@@ -1,19 +1,33 @@
 """Pictures of what networks do: masks and activations over images, rankings, losses, seeds.
 
 Each function returns a ``matplotlib.figure.Figure`` and leaves pyplot's global state alone, so it
-works without a display and in notebooks; ``save`` writes one to a file. One module a kind of
-picture, and :mod:`.canvas` for what they share.
+works without a display and in notebooks; ``save`` writes one to a file.
 """
 
 from .canvas import ASKED, RIGHT, UNKNOWN, WRONG, save
-from .grid import PictureRow, heat_figure
-from .heat import HeatBar, heat_overlay, parts_heat_overlay
-from .losses import Curve, Panel, losses_figure
-from .masks import LabelledImage, MaskExample, contact_sheet, mask_overlay, masks_figure
-from .pairs import Pair, pairs_figure
+from .diagrams import (
+    Curve,
+    Panel,
+    Repeated,
+    Similarity,
+    losses_figure,
+    similarity_figure,
+    sweep_figure,
+    variants_figure,
+)
+from .overlays import HeatBar, heat_overlay, mask_overlay, parts_heat_overlay
+from .pictures import (
+    LabelledImage,
+    MaskExample,
+    Pair,
+    PictureRow,
+    contact_sheet,
+    heat_figure,
+    masks_figure,
+    pairs_figure,
+    pictures_figure,
+)
 from .rankings import Hit, RankingExample, rankings_figure
-from .seeds import Repeated, sweep_figure, variants_figure
-from .similarity import Similarity, similarity_figure
 
 __all__ = [
     "ASKED",
@@ -39,6 +53,7 @@ __all__ = [
     "masks_figure",
     "pairs_figure",
     "parts_heat_overlay",
+    "pictures_figure",
     "rankings_figure",
     "save",
     "similarity_figure",

@@ -1,4 +1,4 @@
-"""What all figures share: colours, titles, places for pictures, diagrams' looks, and files."""
+"""What all figures share: colours, titles, sheets of pictures, diagrams, and files."""
 
 import io
 import os
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 
 from ..files import write_atomically
 
@@ -15,11 +17,10 @@ SERIES = ("#888888", "#0077bb", "#ee7733", "#009988")  # Paul Tol's "vibrant" co
 RIGHT, WRONG, UNKNOWN, ASKED = "#117733", "#cc3311", "#999999", "#222222"
 INK, FAINT = "#222222", "#666666"
 DPI = 160
+TITLE = 0.75  # inches that a title takes
 
-Box = tuple[float, float, float, float]  # left, top, width, height in the units of axes
 
-
-def save(figure: Figure, path: str | os.PathLike) -> None:
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write the figure as a picture; the file appears complete or not at all."""
     path = Path(path)
     picture = io.BytesIO()
@@ -27,43 +28,86 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
     write_atomically(path, picture.getvalue())
 
 
-def add_title(figure: Figure, title: str) -> None:
-    """The first line large, further ones small beneath it."""
-    first, _, rest = title.partition("\n")
-    tall = figure.get_figheight()
-    left = 0.25 / figure.get_figwidth()
-    figure.text(left, 1 - 0.12 / tall, first, va="top", fontsize=13, fontweight="bold", color=INK)
-    figure.text(left, 1 - 0.4 / tall, rest, va="top", fontsize=9, color="#555555")
+def sheet(
+    title: str, width: float, height: float, above: float, below: float
+) -> tuple[Figure, Axes]:
+    """Return a figure with a title, and axes in inches whose origin is at their top left.
 
-
-def blank_axes(axes: Axes, width: float, height: float) -> None:
-    """Axes for pictures: in pixels, the origin at the top left, nothing drawn of themselves."""
+    Args:
+        title: its first line large, further ones small beneath it.
+        width, height: of the axes.
+        above, below: room that is left free for the title, and for legends.
+    """
+    figure = Figure(figsize=(width + 0.5, height + above + below), dpi=DPI, facecolor="white")
+    wide, tall = figure.get_size_inches()
+    axes = figure.add_axes((0.25 / wide, below / tall, width / wide, height / tall))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    axes.set_aspect("equal")
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
+    _add_title(figure, title)
+    return figure, axes
 
 
-def draw_picture(axes: Axes, picture: np.ndarray, left: float, top: float) -> None:
-    """A picture in axes whose unit is its pixel."""
-    height, width = picture.shape[:2]
-    draw_fitting(axes, picture, (left, top, width, height))
+def diagrams(
+    title: str, rows: int, columns: int, width: float, height: float
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``width`` x ``height`` inches with a title, and axes row by row."""
+    layout = ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, 0.99 - TITLE / height))
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=layout)
+    _add_title(figure, title)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def draw_fitting(axes: Axes, picture: np.ndarray, room: Box) -> Box:
-    """A picture as large as fits, in the middle of its room; returns where it is then."""
+def draw_picture(
+    axes: Axes,
+    picture: np.ndarray | str,
+    room: tuple[float, float, float, float],
+    frame: str | None = None,
+    crossed: bool = False,
+) -> None:
+    """Draw a picture as large as fits into the middle of its room.
+
+    Args:
+        axes: of a sheet.
+        picture: RGB, uint8 (H, W, 3), or a few words in its place.
+        room: left, top, width and height.
+        frame: its colour, if there is to be one.
+        crossed: mark it as wrong, in the frame's colour.
+    """
     left, top, width, height = room
+    if isinstance(picture, str):
+        middle = left + width / 2, top + height / 2
+        axes.text(*middle, picture, ha="center", va="center", fontsize=7, color=WRONG)
+        return
     scale = min(width / picture.shape[1], height / picture.shape[0])
     wide, tall = scale * picture.shape[1], scale * picture.shape[0]
     left, top = left + (width - wide) / 2, top + (height - tall) / 2
-    extent = (left, left + wide, top + tall, top)
-    axes.imshow(picture, extent=extent, interpolation="lanczos", clip_on=False)
-    return left, top, wide, tall
+    axes.imshow(
+        picture,
+        extent=(left, left + wide, top + tall, top),
+        aspect="auto",
+        interpolation="lanczos",
+        clip_on=False,
+    )
+    if frame is not None:
+        axes.add_patch(
+            Rectangle((left, top), wide, tall, fill=False, ec=frame, lw=2.2, clip_on=False)
+        )
+    if crossed:
+        x, y = left + 0.82 * wide, top + 0.18 * wide
+        axes.plot(x, y, "x", color=frame, ms=14.4 * wide, mew=2, clip_on=False)
 
 
-def diagram_axes(axes: Axes, title: str, pad: float | None = None) -> None:
-    """A diagram with a title, faint lines at the ticks, and no box."""
+def style_diagram(axes: Axes, title: str, pad: float | None = None) -> None:
+    """Give a diagram a title and faint lines at the ticks, and take its box away."""
     axes.set_title(title, fontsize=10, loc="left", color=INK, pad=pad)
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#e5e5e5", lw=0.7)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _add_title(figure: Figure, title: str) -> None:
+    first, _, rest = title.partition("\n")
+    wide, tall = figure.get_size_inches()
+    left = 0.25 / wide
+    figure.text(left, 1 - 0.12 / tall, first, va="top", fontsize=13, fontweight="bold", color=INK)
+    figure.text(left, 1 - 0.4 / tall, rest, va="top", fontsize=9, color="#555555")

@@ -7,7 +7,7 @@ import argparse
 from ...annotate.images import Images
 from ...data.masks import MASKS, read_mask
 from ...figures import LabelledImage, contact_sheet
-from ...figures.sheets import add_sheet_options, draw_sheet, read_example
+from ..sheets import add_sheet_options, draw_sheet, read_example
 
 HELP = "draw images with their labels"
 

@@ -7,7 +7,7 @@ import argparse
 from ...annotate.images import Images
 from ...data.textures import TextureFiles, read_texture
 from ...figures import Pair, pairs_figure
-from ...figures.sheets import add_sheet_options, draw_sheet, read_example
+from ..sheets import add_sheet_options, draw_sheet, read_example
 
 HELP = "draw images with their textures"
 

@@ -1,12 +1,5 @@
-"""What networks look at, and why they find what they find: numbers, which ``figures`` draws.
+"""What networks look at, and why they find what they find.
 
-:mod:`.pictures` reads images and shows them to a network, :mod:`.activations` tells where its
-branches are active, :mod:`.regions` how alike the body regions of an image are, and
-:mod:`.rankings` whom it finds and which regions of a gallery image resemble the query's.
+:mod:`.maps` has a network's answers as maps and numbers, :mod:`.rankings` what it finds in a
+dataset, and :mod:`.sheets` draws both.
 """
-
-from ...errors import MagnifierError
-
-
-class ExplainError(MagnifierError, RuntimeError):
-    """Nothing can be explained: no images, an image that cannot be read, a network without..."""

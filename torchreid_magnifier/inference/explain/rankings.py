@@ -1,9 +1,9 @@
-"""Whom a network finds in a dataset, and which regions of them resemble the query's."""
+"""What a network finds in a dataset, and which regions of it resemble the query's."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,10 +15,12 @@ from torchreid import data as torchreid_data
 from torchreid import metrics as torchreid_metrics
 
 from ...data.datasets import plain_name
+from ...errors import MagnifierError
 from ...evaluation import evaluate_rank
-from ...models import Embedding
+from ...models.base import Embedding
 from ...registry import dataset_folder, trains_only
-from . import ExplainError
+from ...training.config import closest
+from ..errors import ExplainError
 
 
 class Sample(NamedTuple):
@@ -38,19 +40,44 @@ class EvaluationSet(NamedTuple):
 
     @property
     def paths(self) -> list[str]:
-        """Of the query images, then of the gallery images."""
+        """Return those of the query images, then of the gallery images."""
         return [sample.path for sample in (*self.query, *self.gallery)]
 
     def answerable(self) -> list[int]:
-        """The queries whose person is in the gallery by another camera: those that count."""
+        """Return the queries whose person is in the gallery by another camera: those that count."""
         cameras: dict[int, set[int]] = {}
         for sample in self.gallery:
             cameras.setdefault(sample.pid, set()).add(sample.camid)
         return [i for i, q in enumerate(self.query) if cameras.get(q.pid, set()) - {q.camid}]
 
+    def named(self, names: Sequence[str]) -> list[int]:
+        """Return the queries of these paths, or with these names of files.
+
+        Raises:
+            ExplainError: there is none of a name, or more than one.
+        """
+        places: dict[str, list[int]] = {}
+        for index, sample in enumerate(self.query):
+            path = os.path.abspath(sample.path)
+            for key in (path, os.path.basename(path)):
+                places.setdefault(key, []).append(index)
+        chosen = []
+        for name in names:
+            base = os.path.basename(name)
+            found = places.get(os.path.abspath(name)) or places.get(base, [])
+            if not found:
+                known = [os.path.basename(sample.path) for sample in self.query]
+                raise ExplainError(f"--query: no query is called {name}{closest(base, known)}")
+            if len(found) > 1:
+                raise ExplainError(
+                    f"--query: {len(found)} queries are called {name}: give the path"
+                )
+            chosen += found
+        return chosen
+
 
 def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
-    """The queries and gallery of a registered dataset; a generated one is made at first use.
+    """Return the queries and gallery of a registered dataset; a generated one is made at first use.
 
     Raises:
         ExplainError: the dataset cannot be read from ``root``, or no query has anyone to find.
@@ -61,11 +88,11 @@ def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
     folder = os.path.join(root, dataset_folder(name) or "")
     was_there = os.path.isdir(folder)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what torchreid tells of a download
+        with contextlib.redirect_stdout(sys.stderr):  # what torchreid says of a download
             images = torchreid_data.datasets.init_image_dataset(
                 name, root=root, mode="query", verbose=False
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, MagnifierError) as error:
         known = was_there or folder in str(error)
         hint = "" if known else f" (there is no folder {folder})"
         if not was_there:  # torchreid tries to download into it: leave no empty one
@@ -82,7 +109,7 @@ def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
 
 @dataclass(frozen=True)
 class Search:
-    """What a network makes of an evaluation set: how far every gallery image is from every query.
+    """How far every gallery image is from every query.
 
     Attributes:
         distances: (Q, G), cosine.
@@ -94,7 +121,7 @@ class Search:
     gallery: list[Sample]
 
     def rank1_and_map(self, chosen: np.ndarray | None = None) -> tuple[float, float]:
-        """torchreid's evaluation, of the ``chosen`` queries ((Q,), boolean) or of all."""
+        """Return torchreid's measures of the ``chosen`` queries ((Q,), boolean) or of all."""
         rows = slice(None) if chosen is None else chosen
         q_pids, q_camids = (np.array([getattr(q, k) for q in self.query]) for k in ("pid", "camid"))
         cmc, mean_ap = evaluate_rank(
@@ -108,18 +135,22 @@ class Search:
         return float(cmc[0]), float(mean_ap)
 
     def ranking(self, query: int) -> np.ndarray:
-        """Indices of the gallery images, nearest first.
+        """Return the indices of the gallery images, nearest first.
 
         The query's person seen by the query's own camera is left out, as in the evaluation.
         """
         asked = self.query[query]
         order = np.argsort(self.distances[query], kind="stable")
         left_out = (self._gallery_pids == asked.pid) & (self._gallery_camids == asked.camid)
-        return order[~left_out[order]]
+        return np.asarray(order[~left_out[order]])
 
     def is_right(self, query: int, found: int) -> bool:
-        """Whether a gallery image shows the query's person."""
+        """Return whether a gallery image shows the query's person."""
         return self.gallery[found].pid == self.query[query].pid
+
+    def finds(self, query: int) -> bool:
+        """Return whether the nearest gallery image shows the query's person."""
+        return self.is_right(query, self.ranking(query)[0])
 
     @cached_property
     def _gallery_pids(self) -> np.ndarray:
@@ -147,29 +178,70 @@ class SeenSet(NamedTuple):
 def see_evaluation_set(
     images: EvaluationSet, seen: Iterable[Embedding], with_regions: bool = False
 ) -> SeenSet:
-    """Ranks the gallery for every query.
+    """Rank the gallery for every query.
 
     Args:
         images: the evaluation set.
-        seen: what a network saw of ``images.paths``, in this order, in batches.
-        with_regions: keep the features of regions, which a network with the Semantic Fusion Branch
-            has.
+        seen: a network's answers to ``images.paths``, in this order, in batches.
+        with_regions: keep the features of regions, which a network with ``has_regions`` gives.
     """
     embeddings, regions = [], []
     for batch in seen:
         embeddings.append(batch.vector)
         if with_regions:
-            assert batch.regions is not None, "the network has no Semantic Fusion Branch"
+            assert batch.regions is not None, "the network has no features of regions"
             regions.append(batch.regions.half())
-    sizes = [len(images.query), len(images.gallery)]
-    query, gallery = torch.cat(embeddings).split(sizes)
-    distances = torchreid_metrics.compute_distance_matrix(query, gallery, "cosine").numpy()
-    of_regions = torch.cat(regions).split(sizes) if regions else (None, None)
-    return SeenSet(Search(distances, images.query, images.gallery), *of_regions)
+    count, vectors = len(images.query), torch.cat(embeddings)
+    distances = torchreid_metrics.compute_distance_matrix(
+        vectors[:count], vectors[count:], "cosine"
+    )
+    found = Search(distances.numpy(), images.query, images.gallery)
+    if not with_regions:
+        return SeenSet(found, None, None)
+    of_regions = torch.cat(regions)
+    return SeenSet(found, of_regions[:count], of_regions[count:])
+
+
+def draw_queries(
+    images: EvaluationSet, seen: Sequence[SeenSet], count: int, seed: int, differing: bool = False
+) -> tuple[list[int], str]:
+    """Choose queries at random, each of another person.
+
+    Args:
+        images: the evaluation set.
+        seen: as each network sees it.
+        count: of the queries, at most.
+        seed: of the choice.
+        differing: draw from those whose nearest image is right for one of two networks only.
+
+    Returns:
+        The queries, and a sentence that says how they were drawn.
+
+    Raises:
+        ExplainError: there are no differing ones.
+    """
+    candidates = np.array(images.answerable())
+    how = "Queries drawn at random. "
+    if differing:
+        left, right = (np.array([s.search.finds(q) for q in candidates]) for s in seen)
+        how = (
+            f"Drawn from the {(left != right).sum()} of {len(candidates)} queries whose nearest "
+            f"image is right for one network only (left {(left & ~right).sum()}, right "
+            f"{(right & ~left).sum()}).\n"
+        )
+        candidates = candidates[left != right]
+        if not candidates.size:
+            raise ExplainError(
+                "--differing: the nearest images are right or wrong for both networks alike"
+            )
+    people: dict[int, int] = {}
+    for query in np.random.default_rng(seed).permutation(candidates):
+        people.setdefault(images.query[query].pid, int(query))
+    return list(people.values())[:count], how
 
 
 def region_standings(query: Tensor, gallery: Tensor) -> Tensor:
-    """How much each region of a gallery image resembles the query's, among the whole gallery.
+    """Return how much each region of gallery images resembles the query's, among all of them.
 
     The cosine similarities of different regions do not compare (heads may be more alike than
     legs, always). What compares is their standing: the share of the gallery whose region

@@ -1,4 +1,4 @@
-"""What extraction gives: embeddings, the pictures they are of, and the network that made them."""
+"""Embeddings, the pictures they are of, and the network that made them; in memory and in files."""
 
 import dataclasses
 import json
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import __version__
-from ...hub import entries
-from ...parts import PARTS
-from ..network import Network, Preprocessing
+from .. import __version__
+from ..hub import entries
+from ..parts import PARTS
 from .errors import RetrievalError
-from .pictures import Place
+from .network import Network, Preprocessing
+from .sources import Place
 
 FORMAT = 1  # of the files; a reader refuses those that it does not know
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the embeddings of a file were made with, and what their columns mean.
+    """Say what embeddings were made with, and what their columns mean.
 
     Attributes:
         model: name of the model.
@@ -46,7 +46,7 @@ class Metadata:
 
     @classmethod
     def of(cls, network: Network) -> "Metadata":
-        """The metadata of embeddings that a network makes."""
+        """Return the metadata of embeddings that a network makes."""
         name = network.weights
         if name not in entries():
             name = str(Path(name).expanduser().absolute())
@@ -54,7 +54,7 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> "Metadata":
-        """The opposite of :meth:`to_json`.
+        """Read what :meth:`to_json` wrote.
 
         Raises:
             RetrievalError: the text is not metadata of this format.
@@ -73,16 +73,16 @@ class Metadata:
             raise RetrievalError("its metadata are not those of embeddings") from error
 
     def to_json(self) -> str:
-        """All attributes as a JSON object."""
+        """Return all attributes as a JSON object."""
         return json.dumps(dataclasses.asdict(self))
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Of the pictures."""
+        """Return that of the pictures."""
         return Preprocessing(self.height, self.width, self.mean, self.std)
 
     def require_comparable(self, other: "Metadata") -> None:
-        """Checks that embeddings with these and with other metadata mean the same.
+        """Check that embeddings with these and with other metadata mean the same.
 
         Raises:
             RetrievalError: they are of other weights, or of other preprocessing.
@@ -121,11 +121,11 @@ class Embeddings:
         return len(self.vectors)
 
     def place(self, row: int) -> Place:
-        """Which picture a row is of."""
+        """Return which picture a row is of."""
         return Place(str(self.paths[row]), int(self.frames[row]))
 
     def columns(self) -> Iterator[tuple[str, np.ndarray]]:
-        """The arrays that there are, by their names in files."""
+        """Yield the arrays that there are, by their names in files."""
         yield "embeddings", self.vectors
         yield "paths", self.paths
         yield "frames", self.frames
@@ -134,7 +134,7 @@ class Embeddings:
 
     @classmethod
     def from_columns(cls, columns: dict[str, np.ndarray], metadata: Metadata) -> "Embeddings":
-        """The opposite of :meth:`columns`.
+        """Make embeddings of what :meth:`columns` yields.
 
         Raises:
             RetrievalError: a column is missing, or of another kind or length than it must be.
@@ -162,7 +162,7 @@ class Embeddings:
 
 
 def concatenated(blocks: list[Embeddings]) -> Embeddings:
-    """Blocks of one network's embeddings, at least one, as a whole."""
+    """Join blocks of one network's embeddings, at least one."""
     columns = [dict(block.columns()) for block in blocks]
     joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
     return Embeddings.from_columns(joined, blocks[0].metadata)

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from ..annotate import ParsingError
 from ..annotate.images import Images, read_pixels
-from ..cli.arguments import check_picture, positive
-from ..cli.image_options import add_image_options, chosen_images
 from ..data.companions import CompanionFiles
-from . import save
+from ..figures import save
+from .arguments import check_picture, positive
+from .image_options import add_image_options, chosen_images
 
 _MOST = 600  # matplotlib draws no picture of more than 65536 pixels
 _CAPTION = 26  # letters that fit above an image and its companion

@@ -1,0 +1,212 @@
+"""The nearest embeddings of a gallery to those of queries."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..hub import WeightsError
+from .embedding_files import is_embedding_file, read_embeddings
+from .embeddings import Embeddings, Metadata, concatenated
+from .errors import RetrievalError
+from .extract import embed
+from .index import METRICS, ExactIndex, FaissIndex, Index, as_float
+from .network import open_network
+from .sources import Place, find_sources, is_video
+
+SCORES = {"cosine": "similarity", "euclidean": "distance"}
+_SPARE = 16  # candidates beyond those asked for, as float32 may order the last ones wrongly
+
+
+class Ranking(NamedTuple):
+    """The nearest rows of a gallery to each of Q queries, nearest first.
+
+    Attributes:
+        rows: int64 (Q, K); -1 where an approximate index found fewer than K.
+        scores: of these, float64 (Q, K): cosine similarity -1..1, or Euclidean distance; NaN where
+            there is no row.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+
+class Hit(NamedTuple):
+    """A picture that was found: its rank from 1, its score, and where it is."""
+
+    rank: int
+    score: float
+    place: Place
+
+
+def search(
+    queries: Embeddings,
+    gallery: Embeddings,
+    top: int = 10,
+    metric: str = "cosine",
+    index: Index | None = None,
+) -> Ranking:
+    """Find the nearest embeddings.
+
+    An index finds candidates in float32, some more than are asked for; their similarities are then
+    computed in float64, and of equal ones the lower row comes first. So the result depends neither
+    on how the gallery is cut into blocks nor, with exact indexes, on which one it is.
+
+    Args:
+        queries: Q embeddings.
+        gallery: N embeddings of the same network.
+        top: K; N if that is smaller.
+        metric: ``cosine``, by which these networks' embeddings are compared, or ``euclidean``, of
+            the embeddings as they are, not normalised.
+        index: of the gallery, for the same metric; exact search with torch on the CPU if None.
+
+    Raises:
+        RetrievalError: queries and gallery are of different networks.
+        ValueError: an unknown metric, or ``top`` below 1.
+    """
+    gallery.metadata.require_comparable(queries.metadata)
+    if metric not in METRICS or top < 1:
+        raise ValueError(
+            f"expected a metric of {', '.join(METRICS)} and a top of at least 1, found {metric!r} "
+            f"and {top}"
+        )
+    if index is None:
+        index = ExactIndex(gallery.vectors, metric)
+    top = min(top, len(gallery))
+    candidates = index.nearest(as_float(queries.vectors).numpy(), min(top + _SPARE, len(gallery)))
+    shape = len(queries), top
+    ranking = Ranking(np.full(shape, -1, np.int64), np.full(shape, np.nan))
+    for number, (query, rows) in enumerate(zip(queries.vectors, candidates)):
+        rows = np.sort(rows[rows >= 0])
+        scores = _scores(query, gallery.vectors[rows], metric)
+        best = np.argsort(-scores if metric == "cosine" else scores, kind="stable")[:top]
+        ranking.rows[number, : len(best)] = rows[best]
+        ranking.scores[number, : len(best)] = scores[best]
+    return ranking
+
+
+def recall(found: Ranking, exact: Ranking) -> float:
+    """Return the share of the exactly nearest rows that were found, 0..1, over all queries."""
+    shares = [np.isin(e, f).mean() for e, f in zip(exact.rows, found.rows)]
+    return float(np.mean(shares))
+
+
+def read_queries(
+    queries: Sequence[str],
+    gallery: Embeddings,
+    weights: str | None = None,
+    device: str | torch.device = "cpu",
+) -> Embeddings:
+    """Return embeddings to search with: pictures, embedded by the gallery's network, then files.
+
+    Args:
+        queries: images, folders and patterns (see ``find_sources``), and files of embeddings.
+        gallery: says which network embeds the images, and what a bare checkpoint does not say.
+        weights: of that network, if they are not where they were.
+        device: for it.
+
+    Raises:
+        RetrievalError: a query cannot be read, is a video, or is of another network.
+        WeightsError: the network cannot be opened.
+    """
+    blocks = [read_embeddings(query) for query in queries if is_embedding_file(query)]
+    if sources := [query for query in queries if not is_embedding_file(query)]:
+        paths = find_sources(sources)
+        if videos := [path for path in paths if is_video(path)]:
+            raise RetrievalError(
+                f"{videos[0]}: a video cannot be a query: extract its embeddings, and give that "
+                "file"
+            )
+        made = gallery.metadata
+        try:
+            network = open_network(
+                weights or made.weights, made.model, made.height, made.width, device
+            )
+        except WeightsError as error:
+            if weights:
+                raise
+            raise WeightsError(
+                f"{error}. The gallery was made with these: if they are elsewhere now, give "
+                "--weights"
+            ) from error
+        network = replace(network, preprocessing=made.preprocessing)
+        made.require_comparable(Metadata.of(network))
+        embedded, problems = embed(network, paths)
+        if problems:
+            raise RetrievalError("\n  ".join(["queries that cannot be read:", *problems]))
+        blocks = [embedded, *blocks]
+    for block in blocks:
+        gallery.metadata.require_comparable(block.metadata)
+    return concatenated(blocks)
+
+
+def open_index(
+    kind: str,
+    gallery: Embeddings,
+    metric: str,
+    device: str | torch.device = "cpu",
+    file: Path | None = None,
+    newer_than: str | os.PathLike[str] | None = None,
+) -> Index:
+    """Return an index of a gallery.
+
+    Args:
+        kind: ``exact``, or one of ``index.KINDS``.
+        gallery: the embeddings.
+        metric: ``cosine`` or ``euclidean``.
+        device: of exact search.
+        file: where FAISS's index is kept: it is read, or built and written if it is not there.
+        newer_than: the gallery's file; an index that is older is refused.
+
+    Raises:
+        RetrievalError: FAISS is not installed, or ``file`` is of something else.
+        OSError: ``file`` cannot be written.
+    """
+    if kind == "exact":
+        return ExactIndex(gallery.vectors, metric, device)
+    if file is not None and file.exists():
+        if newer_than is not None and file.stat().st_mtime < os.stat(newer_than).st_mtime:
+            raise RetrievalError(
+                f"{file} is older than {newer_than}: delete it to build it anew, or give another "
+                "file"
+            )
+        return FaissIndex.load(file, kind, gallery.vectors, metric)
+    index = FaissIndex.build(kind, gallery.vectors, metric)
+    if file is not None:
+        index.save(file)
+    return index
+
+
+def hits(gallery: Embeddings, found: Ranking, query: int) -> Iterator[Hit]:
+    """Yield the pictures that were found for a query, nearest first."""
+    for rank, (row, score) in enumerate(zip(found.rows[query], found.scores[query]), 1):
+        if row >= 0:
+            yield Hit(rank, float(score), gallery.place(row))
+
+
+def hits_as_csv(queries: Embeddings, gallery: Embeddings, found: Ranking, metric: str) -> str:
+    """Return all hits as a table: query, query_frame, rank, similarity or distance, path, frame."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["query", "query_frame", "rank", SCORES[metric], "path", "frame"])
+    for number in range(len(queries)):
+        for rank, score, place in hits(gallery, found, number):
+            writer.writerow([*queries.place(number), rank, f"{score:.6f}", *place])
+    return text.getvalue()
+
+
+def _scores(query: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
+    """(D,), (n, D) -> (n,) in float64; of zeros the cosine is 0."""
+    one, many = query.astype(np.float64), vectors.astype(np.float64)
+    if metric == "euclidean":
+        return np.asarray(np.linalg.norm(many - one, axis=1))
+    # Not by a matrix product, which may round equal rows differently.
+    products = (many * one).sum(1)
+    lengths = np.linalg.norm(many, axis=1) * np.linalg.norm(one)
+    return np.asarray(np.divide(products, lengths, out=np.zeros(len(many)), where=lengths > 0))
