@@ -40,8 +40,7 @@ class PartSegmentationLoss(nn.Module):
             )
         num_parts = logits.shape[1]
         labels = labels.long()
-        on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
-        if on_cpu and labels.numel():
+        if labels.device.type == "cpu" and labels.numel() and not _is_compiling():
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= num_parts:
                 raise ValueError(
@@ -49,6 +48,11 @@ class PartSegmentationLoss(nn.Module):
                     f"got values from {low} to {high}."
                 )
         return mean_ratio(*part_cross_entropy(logits, labels))
+
+
+def _is_compiling() -> bool:
+    """Return whether torch.compile traces; torch 2.2 cannot be asked, and breaks the graph."""
+    return hasattr(torch.compiler, "is_compiling") and torch.compiler.is_compiling()
 
 
 def part_cross_entropy(logits: Tensor, labels: Tensor) -> BatchRatio:
