@@ -22,12 +22,12 @@ class Embedder:
 
     def preprocess(self, picture: Image.Image) -> np.ndarray:
         """A picture -> ``(3, height, width)`` float32, as in training."""
-        told = self.description
+        description = self.description
         resized = picture.convert("RGB").resize(
-            (told["width"], told["height"]), Image.Resampling.BILINEAR
+            (description["width"], description["height"]), Image.Resampling.BILINEAR
         )
         pixels = np.asarray(resized, np.float32) / 255
-        normalised = (pixels - np.float32(told["mean"])) / np.float32(told["std"])
+        normalised = (pixels - np.float32(description["mean"])) / np.float32(description["std"])
         return normalised.transpose(2, 0, 1)
 
     def __call__(self, pictures: list[Image.Image]) -> np.ndarray:

@@ -18,7 +18,7 @@ TEXTURES = {"0003": (255, 0, 0), "0929": (0, 0, 51)}
 
 @pytest.fixture
 def root(tmp_path):
-    """Two textures, each in four images, in the layout that docs/textures.md describes."""
+    """Two textures, each in four images, in the layout that docs/guides/textures.md describes."""
     for folder in ("images", "textures"):
         (tmp_path / "pit" / folder).mkdir(parents=True)
     for name, colour in TEXTURES.items():
@@ -98,7 +98,7 @@ def test_a_missing_folder(root):
         build(root)
     message = str(error.value)
     assert message.startswith(f"there is no folder {root}/pit/textures\nexpected images named ")
-    assert "docs/textures.md" in message
+    assert "docs/guides/textures.md" in message
 
 
 def test_no_images(root):

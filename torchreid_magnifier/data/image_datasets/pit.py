@@ -25,8 +25,8 @@ class PaintedTextures(CheckedImageDataset):
     )
     origin = (
         "PIT is linked from https://github.com/microsoft/"
-        "Semantics-Aligned-Representation-Learning-for-Person-Re-identification; docs/textures.md "
-        "says how to name its files."
+        "Semantics-Aligned-Representation-Learning-for-Person-Re-identification; "
+        "docs/guides/textures.md says how to name its files."
     )
 
     def read(self) -> Splits:
