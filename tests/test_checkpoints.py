@@ -25,9 +25,9 @@ from torchreid_magnifier.checkpoint import (
 class Net(nn.Module):
     """As small as a model with a named classifier can be."""
 
-    def __init__(self, num_classes: int = 3, width: int = 4, trunk: str = "trunk") -> None:
+    def __init__(self, num_classes: int = 3, width: int = 4, backbone: str = "backbone") -> None:
         super().__init__()
-        self.add_module(trunk, nn.Linear(2, width))
+        self.add_module(backbone, nn.Linear(2, width))
         self.norm = nn.BatchNorm1d(width)
         self.classifier = nn.ModuleDict({"global": nn.Linear(width, num_classes)})
 
@@ -281,17 +281,17 @@ def other_model(path: Path, faults: str) -> str:
     ("source", "faults"),
     [
         (
-            Net(trunk="body"),
-            "2 missing (trunk.bias, trunk.weight); 2 unexpected (body.bias, body.weight)",
+            Net(backbone="body"),
+            "2 missing (backbone.bias, backbone.weight); 2 unexpected (body.bias, body.weight)",
         ),
         (
             Net(width=5),
-            "6 of another shape (norm.bias (5,) instead of (4,), norm.running_mean (5,) "
-            "instead of (4,), norm.running_var (5,) instead of (4,), ...)",
+            "6 of another shape (backbone.bias (5,) instead of (4,), backbone.weight (5, 2) "
+            "instead of (4, 2), norm.bias (5,) instead of (4,), ...)",
         ),
         (
             nn.Sequential(OrderedDict(first=nn.Linear(2, 2), classifier=nn.Linear(2, 3))),
-            "7 missing (norm.bias, norm.num_batches_tracked, norm.running_mean, ...); "
+            "7 missing (backbone.bias, backbone.weight, norm.bias, ...); "
             "2 unexpected (first.bias, first.weight)",
         ),
     ],

@@ -1,6 +1,7 @@
 """What the model's own losses were: in the last batch, and on average in every epoch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,6 @@ class LossLog:
         self.history.append(summary)
         return summary
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled model starts with the history, not with a batch under way."""
         return {"history": list(self.history), "_epoch": [], "_last": None}

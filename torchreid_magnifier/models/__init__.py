@@ -7,9 +7,9 @@ from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 from .base import Embedding, ReIDModel, TrainOutput
-from .magnifiernet import variants
+from .magnifiernet import variants as _variants
 from .magnifiernet.model import MagnifierNet
-from .san import model as san
+from .san import model as _san
 from .san.model import SAN
 
 
@@ -79,6 +79,7 @@ def build(
     """
     if name not in _ENTRIES:
         raise ValueError(f"Unknown model {name!r}{_nearest(name, _ENTRIES)}")
+    cls: Any
     cls, own = _ENTRIES[name]
     known = list(_options_of(cls))
     for option in options:
@@ -109,7 +110,7 @@ def _nearest(name: str, known: Any) -> str:
     return f"{hint} Known are {', '.join(known)}."
 
 
-for _cls, _found in ((MagnifierNet, variants), (SAN, san)):
+for _cls, _found in ((MagnifierNet, _variants), (SAN, _san)):
     for _name, _options in _found.VARIANTS.items():
         register(_name, _cls, **_options)
     for _name in _found.NETWORKS:

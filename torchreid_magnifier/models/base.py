@@ -144,7 +144,7 @@ class ReIDModel(nn.Module):
         self.loss_log = LossLog()
         self._replicas_passes: list[ForwardPass] = []
         self._calls = 0
-        self._receiver: weakref.ref[Any] | None = None
+        self._receiver: weakref.ref[Callable[[Tensor], None]] | None = None
         self._compile: Callable[..., Any] | None = None
         self._warned = False
 
@@ -241,7 +241,7 @@ class ReIDModel(nn.Module):
         """Train with less memory and more operations, where the backbone can."""
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
-                module.grad_checkpointing = enable
+                setattr(module, "grad_checkpointing", enable)  # noqa: B010: of any module
 
     def compile(self, **options: Any) -> None:
         """Have torch.compile translate what the model computes: one graph each, without breaks.
@@ -344,7 +344,8 @@ class ReIDModel(nn.Module):
         forward_pass: ForwardPass,
         num_images: int,
     ) -> list[Tensor]:
-        if (receiver := self._receiver and self._receiver()) is not None:
+        receiver = self._receiver() if self._receiver is not None else None
+        if receiver is not None:
             if self.is_replica:
                 raise ValueError(
                     "The optimizer takes gradients of one copy of the model, and nn.DataParallel "
@@ -393,7 +394,7 @@ class ReIDModel(nn.Module):
         """RGB and, where training needs them, labels ``(N, H, W)`` or a texture; checked."""
         name = type(self).__name__
         needed = SIDECAR_CHANNELS.get(self.needs or "", 0) if self.training else 0
-        allowed = (RGB + needed,)
+        allowed: tuple[int, ...] = (RGB + needed,)
         if self.training and not needed:
             allowed = (RGB, *(RGB + channels for channels in SIDECAR_CHANNELS.values()))
         if images.dim() != 4 or images.shape[1] not in allowed:

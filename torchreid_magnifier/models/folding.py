@@ -85,7 +85,7 @@ def _fold_batch_norms(model: Module, dtype: torch.dtype, run: Callable[[Module],
             folded: nn.Module = FusedConv2d(conv, norm, dtype, relu=False)
         else:
             folded = fuse_conv_bn_eval(conv, norm, transpose=True)
-            folded.to(dtype=dtype, memory_format=torch.channels_last)
+            folded.to(dtype).to(memory_format=torch.channels_last)
         for old, new in ((conv, folded), (norm, nn.Identity())):
             parent, _, child = names[old].rpartition(".")
             setattr(model.get_submodule(parent), child, new)
@@ -192,7 +192,8 @@ class FusedBlock(nn.Module):
 
 
 def _has_onednn(x: Tensor) -> bool:
-    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    mkldnn: Any = torch.backends.mkldnn
+    if x.device.type != "cpu" or not mkldnn.is_available():
         return False
     if x.dtype == torch.bfloat16:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -6,6 +6,7 @@ normalisation (AIN): TPAMI 2021.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torchreid import models as torchreid_models
@@ -31,7 +32,7 @@ class OSNet(Stages):
 
     def __init__(self, name: str, pretrained: bool = False) -> None:
         super().__init__()
-        osnet = _build(name, pretrained)
+        osnet: Any = _build(name, pretrained)
         self.conv1, self.maxpool = osnet.conv1, osnet.maxpool
         self.conv2, self.conv3 = osnet.conv2, osnet.conv3
         # of the AIN networks alone: the others have these layers at the end of the two above
@@ -53,7 +54,7 @@ class OSNet(Stages):
         ]
 
 
-def _build(name: str, pretrained: bool) -> nn.Module:
+def _build(name: str, pretrained: bool) -> Any:
     try:
         return torchreid_models.build_model(name, num_classes=1, pretrained=pretrained)
     except Exception as error:
@@ -67,7 +68,7 @@ def _build(name: str, pretrained: bool) -> nn.Module:
         ) from error
 
 
-def _width(osnet: nn.Module, stage: int) -> int:
+def _width(osnet: Any, stage: int) -> int:
     last = getattr(osnet, f"pool{stage}", None) or getattr(osnet, f"conv{stage}")[-1]
     return last[0].conv.out_channels
 

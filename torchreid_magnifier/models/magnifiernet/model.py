@@ -128,10 +128,9 @@ class MagnifierNet(ReIDModel):
         self.sampler = RegionSampler(sampling, num_kept_regions)
         self.sd_loss = SemanticDiversityLoss(positive_only=sd_positive_only)
 
-        self.backbone: Any = build_backbone(
-            backbone, pretrained=pretrained, **backbone_options or {}
-        )
-        widths = self.backbone.channels[-2:]
+        stages: Any = build_backbone(backbone, pretrained=pretrained, **backbone_options or {})
+        self.backbone = stages
+        widths = stages.channels[-2:]
         self.projections = None
         if projection:
             self.projections = nn.ModuleList(map(projected, widths, projection))
@@ -147,7 +146,7 @@ class MagnifierNet(ReIDModel):
             head_widths["fusion"] = width3
         self.branches = tuple(head_widths)
         self.embedding_size = sum(head_widths.values())
-        self.stride = max(self.backbone.strides)
+        self.stride = max(stages.strides)
         self.needs = "masks" if mask else None
         self.has_parts, self.has_regions = mask, fusion is not None
         if fusion:

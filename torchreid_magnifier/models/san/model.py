@@ -73,8 +73,9 @@ class SAN(ReIDModel):
         self.separate_lr = separate_lr if identity else None
         self.reconstruction_weight = reconstruction_weight
         self.constraint_weight = constraint_weight
-        self.backbone: Any = build_backbone(backbone, pretrained=pretrained)
-        linear = nn.Linear(self.backbone.channels[3], EMBEDDING_SIZE)
+        encoder: Any = build_backbone(backbone, pretrained=pretrained)
+        self.backbone = encoder
+        linear = nn.Linear(encoder.channels[3], EMBEDDING_SIZE)
         self.fc = nn.Sequential(linear, nn.BatchNorm1d(EMBEDDING_SIZE), nn.ReLU())
         self.classifier = nn.Linear(EMBEDDING_SIZE, num_classes)
         for layer in (linear, self.classifier):
@@ -82,10 +83,10 @@ class SAN(ReIDModel):
             nn.init.zeros_(layer.bias)
         self.decoder = None
         if decoder_widths:
-            self.decoder = TextureDecoder(self.backbone.channels, decoder_widths)
+            self.decoder = TextureDecoder(encoder.channels, decoder_widths)
         self.constraints = DecoderTripletLoss() if constraints and decoder_widths else None
         self.embedding_size = EMBEDDING_SIZE
-        self.stride = max(self.backbone.strides)
+        self.stride = max(encoder.strides)
         self.needs = "textures" if self.decoder else None
         self.decodes_textures = self.decoder is not None
         self.num_instances = NUM_INSTANCES if self.constraints else None
