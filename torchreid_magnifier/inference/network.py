@@ -1,9 +1,11 @@
 """Networks ready for use: a trained model together with what its images need."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 from PIL import Image
@@ -14,6 +16,8 @@ from .. import models
 from ..checkpoint import restore
 from ..files import sha256
 from ..hub import WeightsError, entries, fetch
+from ..models import ReIDModel
+from .frames import BoxEmbeddings, embed_boxes
 
 # What torchreid normalises with unless it is told otherwise: ImageNet's.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,6 +72,40 @@ class Network:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    def embed(
+        self,
+        frame: np.ndarray,
+        boxes: Any,
+        *,
+        order: Literal["bgr", "rgb"],
+        empty: Literal["nan", "error"] = "nan",
+        batch_size: int = 64,
+    ) -> BoxEmbeddings:
+        """Embed the people in a frame.
+
+        Args:
+            frame: uint8 (H, W, 3).
+            boxes: corners x1, y1, x2, y2 of N people in pixels, (N, 4), or
+                ``supervision.Detections``; N may be 0. What lies beyond the frame is cut off.
+            order: of the frame's channels: ``bgr`` of OpenCV, ``rgb`` of Pillow and most others.
+            empty: what boxes without a pixel in the frame give: ``nan`` or an ``error``.
+            batch_size: people that the network sees at once.
+
+        Returns:
+            ``vectors`` (N, D) of length 1, ``visibility`` (N, K) or None, and which are ``empty``.
+
+        Raises:
+            BoxError: a frame of another kind, or boxes that cannot be meant.
+            RetrievalError: the network gives values that are not finite.
+        """
+        size = self.preprocessing.height, self.preprocessing.width
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        return embed_boxes(self._fast, size, mean, std, frame, boxes, order, empty, batch_size)
+
+    @cached_property
+    def _fast(self) -> ReIDModel:
+        return self.model.optimize_for_inference()
 
 
 def open_network(
