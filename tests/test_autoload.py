@@ -139,7 +139,7 @@ def run_hooked(fakes: Path, code: str, *flags: str, **options) -> subprocess.Com
 def test_importing_torchreid_is_enough(installed, tmp_path):
     code = (
         "import torchreid; "
-        "model = torchreid.models.build_model('magnifiernet', num_classes=751, pretrained=False); "
+        "model = torchreid.models.build_model('magnifiernet_r18_g', 9, pretrained=False); "
         "print(type(model).__module__, type(torchreid.__loader__).__name__, "
         "torchreid.__spec__.loader is torchreid.__loader__)"
     )

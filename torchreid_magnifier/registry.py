@@ -8,6 +8,7 @@ Torchreid has registries only for datasets. Its models are in a private dict, it
 schedules in none, so they are added as the attributes and wrappers that ``scripts/main.py`` finds.
 """
 
+import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -40,6 +41,7 @@ SCHEDULES = {  # name -> method of the warm-up
     "exponential_warmup_multi_step": "exponential",
 }
 OPTIMIZER = "san_adam"
+OWN_MODULES = "TORCHREID_MAGNIFIER_IMPORT"
 EVALUATION_SWITCH = "TORCHREID_MAGNIFIER_EVALUATION"
 _WITH_COMPANIONS = {MASKS_SUFFIX: with_masks, TEXTURES_SUFFIX: with_textures}
 
@@ -48,7 +50,12 @@ def register() -> None:
     """Registers models, losses, datasets, schedules, the optimizer, and the loading of checkpoints.
 
     With ``TORCHREID_MAGNIFIER_EVALUATION=1`` in the environment torchreid's own engines evaluate
-    with this package too.
+    with this package too. Modules that ``TORCHREID_MAGNIFIER_IMPORT`` names (``mine`` or
+    ``mine,other.module``, on Python's path) are imported: they may register models, backbones and
+    datasets of their own, for torchreid's scripts and every command alike.
+
+    Raises:
+        ImportError: such a module cannot be imported.
 
     It may be called any number of times. Call it again after ``register_image_dataset`` for a
     dataset of your own, and its ``<name>_masks`` and ``<name>_textures`` are there too.
@@ -60,6 +67,7 @@ def register() -> None:
     _register_optimizer()
     _register_checkpoints()
     _register_evaluation()
+    _import_own_modules()
 
 
 def model_names() -> list[str]:
@@ -269,6 +277,17 @@ def _register_evaluation() -> None:
             "with their own code."
         )
         warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _import_own_modules() -> None:
+    for name in filter(None, os.environ.get(OWN_MODULES, "").split(",")):
+        try:
+            importlib.import_module(name.strip())
+        except ImportError as error:
+            raise ImportError(
+                f"{OWN_MODULES}: cannot import {name!r} ({error}): give names of modules, "
+                "separated by commas, and put their folder on PYTHONPATH"
+            ) from error
 
 
 def _is_ours(model: Any) -> bool:
