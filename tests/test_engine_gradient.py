@@ -5,6 +5,7 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import small
 from plain import MARGIN, batch_hard_triplet, smoothed_cross_entropy
 from torchreid import engine as torchreid_engine
 
@@ -27,9 +28,14 @@ def make_batch():
 # --------------------------------------------------- Eq. 4, written plainly
 
 
-def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
-    """Eq. 4 with masked copies of the feature maps, per-pixel and per-pair loops."""
+def plain_objective(model, images, labels, stage, weight_t=1, weight_x=1):
+    """Eq. 4 with masked copies of the feature maps, per-pixel and per-pair loops.
+
+    The weights are those of all triplet losses and of all cross-entropies of identities.
+    """
     *_, stage3, stage4 = model.backbone(images)
+    if model.projections is not None:
+        stage3, stage4 = model.projections[0](stage3), model.projections[1](stage4)
     # the label at the centre of every 8x8 cell, as the mask module sees it
     target = labels[:, 4::8, 4::8]
     height, width = stage3.shape[2:]
@@ -40,10 +46,10 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
         assert maps[-1].shape[2:] == (height, width)
 
     def identity_losses(head, feature, neck):
-        total = smoothed_cross_entropy(model.classifier[head](neck(feature)), PIDS)
-        if head == "adversarial" and not model.adversarial_triplet:
+        total = weight_x * smoothed_cross_entropy(model.classifier[head](neck(feature)), PIDS)
+        if weight_t == 0 or (head == "adversarial" and not model.adversarial_triplet):
             return total
-        return total + triplet(feature, PIDS)
+        return total + weight_t * batch_hard_triplet(feature, PIDS)
 
     global_feature = stage4.mean((2, 3))
     total = identity_losses("global", global_feature, model.global_branch.neck)
@@ -80,7 +86,8 @@ def plain_objective(model, images, labels, stage, triplet=batch_hard_triplet):
         for k, part in enumerate(PARTS):
             beta = torch.sigmoid((target == k).double().mean())
             region_logits = model.classifier[f"region_{part}"](branch.region_necks[k](regions[k]))
-            total = total + 0.0125 * beta * smoothed_cross_entropy(region_logits, PIDS)
+            weight = weight_x * 0.0125 * beta
+            total = total + weight * smoothed_cross_entropy(region_logits, PIDS)
         if stage == 2:
             cosines = []
             for n in range(len(PIDS)):
@@ -132,53 +139,69 @@ def assert_equal(found, plain):
         assert error < 1e-6, f"{parameter}: relative error {error:.2e}"
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "magnifiernet_r18",
-        "magnifiernet_r18_ab",
-        "magnifiernet_r18_lstm",
-        "magnifiernet_r18_mean",
-        "magnifiernet_r18_g_m_sfb",
-        "magnifiernet_r18_g_m_sab",
-        "magnifiernet_r18_g_m",
-        "magnifiernet_r18_g",
-    ],
-)
-def test_stock_triplet_engine_steps_along_equation_4(name, stage):
-    if stage == 2 and name.endswith(("_sab", "_g_m", "_g")):
-        pytest.skip("no region features, no SD loss")
-    torch.manual_seed(0)
-    model = build_model(
-        name, NUM_CLASSES, loss="triplet" if stage == 1 else "triplet_sd", pretrained=False
-    )
-    model = model.double().train()
+def make_model(name, loss, **options):
+    model = small(name, loss, NUM_CLASSES, **options).double().train()
     for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
         torch.nn.init.normal_(layer.weight, std=0.1)
+    return model
+
+
+def assert_steps_along_equation_4(model, stage, weight_t=1, weight_x=1):
     images, labels = make_batch()
+    weights = {"weight_t": weight_t, "weight_x": weight_x}
     through_engine = through(
-        torchreid_engine.ImageTripletEngine,
-        model,
-        images,
-        labels,
-        margin=MARGIN,
-        weight_t=1,
-        weight_x=1,
+        torchreid_engine.ImageTripletEngine, model, images, labels, margin=MARGIN, **weights
     )
-    plain = of_the_plain_objective(model, images, labels, stage)
+    plain = of_the_plain_objective(model, images, labels, stage, **weights)
     assert set(through_engine) == set(plain) == {n for n, _ in model.named_parameters()}
     assert_equal(through_engine, plain)
 
 
-def test_softmax_engine_steps_along_equation_4_without_triplets():
+@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("magnifiernet", {"backbone": "resnet18"}),
+        ("magnifiernet", {}),
+        ("magnifiernet", {"adversarial_triplet": True}),
+        ("magnifiernet_ab", {}),
+        ("magnifiernet", {"fusion": "lstm"}),
+        ("magnifiernet", {"fusion": "mean"}),
+        ("magnifiernet_g_m_sfb", {}),
+        ("magnifiernet_g_m_sab", {}),
+        ("magnifiernet_g_m", {}),
+        ("magnifiernet_g", {}),
+    ],
+    ids=str,
+)
+def test_stock_triplet_engine_steps_along_equation_4(name, options, stage):
+    if stage == 2 and name.endswith(("_sab", "_g_m", "_g")):
+        pytest.skip("no region features, no SD loss")
+    model = make_model(name, "triplet" if stage == 1 else "triplet_sd", **options)
+    assert_steps_along_equation_4(model, stage)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_on_osnet_as_it_is_registered(stage):
+    """Light backbones have their stages widened, so that the mask head learns as on a ResNet."""
     torch.manual_seed(0)
-    model = (
-        build_model("magnifiernet_r18", NUM_CLASSES, loss="softmax", pretrained=False)
-        .double()
-        .train()
-    )
+    loss = "triplet" if stage == 1 else "triplet_sd"
+    model = build_model("magnifiernet_osnet_x0_25", NUM_CLASSES, loss).double().train()
+    for layer in model.classifier.values():
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    assert_steps_along_equation_4(model, stage)
+
+
+@pytest.mark.parametrize(("weight_t", "weight_x"), [(0.5, 2), (3, 0.25), (0, 1)])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_weights_of_the_engines_losses_leave_those_of_the_model_alone(stage, weight_t, weight_x):
+    model = make_model("magnifiernet", "triplet" if stage == 1 else "triplet_sd")
+    assert_steps_along_equation_4(model, stage, weight_t, weight_x)
+
+
+def test_softmax_engine_steps_along_equation_4_without_triplets():
+    model = make_model("magnifiernet", "softmax")
     images, labels = make_batch()
     through_engine = through(torchreid_engine.ImageSoftmaxEngine, model, images, labels)
-    plain = of_the_plain_objective(model, images, labels, 1, triplet=lambda features, pids: 0)
+    plain = of_the_plain_objective(model, images, labels, 1, weight_t=0)
     assert_equal(through_engine, plain)

@@ -12,29 +12,20 @@ from pathlib import Path
 import torchreid
 
 from torchreid_magnifier import models
-from torchreid_magnifier.models import backbones
 
-FOLDER = Path(__file__).parent
-REGISTRIES = (
-    vars(torchreid.models)["__model_factory"],
-    vars(models)["_ENTRIES"],
-    vars(backbones)["_BUILDERS"],
-)
-FILES = ("slim", "orthogonality", "stripes")
+FOLDER = Path(__file__).parent  # on Python's path by conftest.py, which imports slim.py
+REGISTRIES = vars(torchreid.models)["__model_factory"], vars(models)["_ENTRIES"]
 
 
 @contextmanager
 def registered() -> Iterator[None]:
     """Import the files, and forget them and what they registered at the end."""
     before = [dict(registry) for registry in REGISTRIES]
-    sys.path.insert(0, str(FOLDER))
     try:
         importlib.import_module("stripes")
         yield
     finally:
-        sys.path.remove(str(FOLDER))
-        for name in FILES:
-            sys.modules.pop(name, None)
+        sys.modules.pop("stripes", None)
         for registry, contents in zip(REGISTRIES, before):
             registry.clear()
             registry.update(contents)

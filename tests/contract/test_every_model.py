@@ -9,7 +9,8 @@ import types
 
 import pytest
 import torch
-from own import REGISTRIES, registered
+from networks import beside_its_backbone, small
+from own import registered
 from torch import nn
 from torchreid import engine as torchreid_engine
 
@@ -23,13 +24,6 @@ from torchreid_magnifier.parts import NUM_PARTS
 
 HEIGHT, WIDTH, NUM_CLASSES = 96, 32, 5
 PIDS = torch.tensor([0] * 4 + [3] * 4)
-OF_A_BACKBONE = ("backbone", "backbone_options", "projection")
-
-
-def beside_its_backbone(name):
-    """What a name stands for."""
-    cls, options = REGISTRIES[1][name]
-    return cls, {key: value for key, value in options.items() if key not in OF_A_BACKBONE}
 
 
 def different(names):
@@ -40,20 +34,13 @@ def different(names):
 
 NAMES = [*different(models.list_models()), "stripes"]
 each = pytest.mark.parametrize("name", NAMES)
-each_backbone = pytest.mark.parametrize("backbone", [*backbones.list_backbones(), "slim"])
+each_backbone = pytest.mark.parametrize("backbone", backbones.list_backbones())
 
 
 @pytest.fixture(scope="module", autouse=True)
 def own_models():
     with registered():
         yield
-
-
-def build(name, loss="triplet", backbone="slim", **options):
-    torch.manual_seed(0)
-    _, own = REGISTRIES[1][name]
-    neutral = {key: None for key in OF_A_BACKBONE if key in own}
-    return models.build(name, NUM_CLASSES, loss, **{**neutral, **options, "backbone": backbone})
 
 
 def images_for(model, seed=1, dtype=torch.float32):
@@ -115,7 +102,7 @@ def test_it_says_what_it_is(name):
 @each
 @pytest.mark.parametrize("loss", ["softmax", "triplet"])
 def test_training_outputs_are_those_of_torchreids_engine(name, loss):
-    model = build(name, loss).train()
+    model = small(name, loss).train()
     found = model(images_for(model))
     logits, features = (found, []) if loss == "softmax" else found
     assert isinstance(logits, list) and isinstance(features, list)
@@ -131,9 +118,9 @@ def test_training_outputs_are_those_of_torchreids_engine(name, loss):
 @each
 def test_attached_losses_have_their_gradients(name):
     """All of a model's own losses, by their weights, and nothing else, reach its parameters."""
-    model = build(name).double().train()
+    model = small(name).double().train()
     if "triplet_sd" in model.losses and model.has_regions:
-        model = build(name, "triplet_sd").double().train()
+        model = small(name, "triplet_sd").double().train()
     images, given = images_for(model, dtype=torch.float64), {}
     forward_train = type(model).forward_train
 
@@ -168,7 +155,7 @@ def test_attached_losses_have_their_gradients(name):
 
 @each
 def test_the_embedding_is_made_of_its_branches(name):
-    model = settle(build(name))
+    model = settle(small(name))
     images = images_for(model)
     with torch.no_grad():
         found, vector = model.inspect(images), model(images)
@@ -191,7 +178,7 @@ def test_the_embedding_is_made_of_its_branches(name):
 
 @each
 def test_evaluation_of_one_image_and_no_chance_in_it(name):
-    model = settle(build(name))
+    model = settle(small(name))
     images = images_for(model)
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -207,7 +194,7 @@ def test_evaluation_of_one_image_and_no_chance_in_it(name):
 
 @each
 def test_a_state_dict_goes_round(name, tmp_path):
-    model, other = settle(build(name)), build(name)
+    model, other = settle(small(name)), small(name)
     torch.save(model.state_dict(), tmp_path / "state.pth")
     other.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True), strict=True)
     images = images_for(model)
@@ -217,7 +204,7 @@ def test_a_state_dict_goes_round(name, tmp_path):
 
 @each
 def test_mixed_precision(name):
-    plain, mixed = build(name, precision="float32"), build(name, precision="bfloat16")
+    plain, mixed = small(name, precision="float32"), small(name, precision="bfloat16")
     mixed.load_state_dict(settle(plain).state_dict())
     images = images_for(plain)
     with torch.no_grad():
@@ -230,7 +217,7 @@ def test_mixed_precision(name):
 
 @each
 def test_folded_for_inference_and_traced(name):
-    model = settle(build(name, precision="float32"))
+    model = settle(small(name, precision="float32"))
     images = images_for(model)
     with torch.no_grad():
         expected = model(images)
@@ -240,7 +227,7 @@ def test_folded_for_inference_and_traced(name):
 
 
 def test_a_model_of_ones_own_becomes_a_program():
-    model = settle(build("stripes"))
+    model = settle(small("stripes"))
     program = trace(model, Preprocessing(HEIGHT, WIDTH)).module()
     images = images_for(model)[:3]
     with torch.no_grad():
@@ -261,7 +248,7 @@ def test_stages_are_as_the_backbone_says(backbone):
 
 @each_backbone
 def test_magnifiernet_learns_on_it(backbone):
-    model = build("magnifiernet", backbone=backbone)
+    model = small("magnifiernet", backbone=backbone)
     step(model)
     gradients = [parameter.grad for parameter in model.parameters()]
     assert all(gradient.isfinite().all() for gradient in gradients) and gradients[0].any()

@@ -1,0 +1,28 @@
+"""Registered networks on a backbone of one convolution a stage, for tests of all but backbones."""
+
+from typing import Any
+
+import torch
+
+from torchreid_magnifier import models
+from torchreid_magnifier.models.base import ReIDModel
+
+OF_A_BACKBONE = ("backbone", "backbone_options", "projection")
+ENTRIES: dict[str, Any] = vars(models)["_ENTRIES"]
+
+
+def small(name: str, loss: str = "triplet", num_classes: int = 5, **options: Any) -> ReIDModel:
+    """Build what ``name`` stands for on the backbone ``slim``, or on that of ``options``.
+
+    The weights are those of seed 0.
+    """
+    torch.manual_seed(0)
+    _, own = ENTRIES[name]
+    neutral = {key: None for key in OF_A_BACKBONE if key in own}
+    return models.build(name, num_classes, loss, **{**neutral, "backbone": "slim", **options})
+
+
+def beside_its_backbone(name: str) -> tuple[type[ReIDModel], dict[str, Any]]:
+    """Return what a name stands for, without its backbone."""
+    cls, options = ENTRIES[name]
+    return cls, {key: value for key, value in options.items() if key not in OF_A_BACKBONE}
