@@ -117,7 +117,8 @@ class Where(torch.utils.data.Dataset):
 
 
 def test_workers_live_on_from_epoch_to_epoch():
-    loader = keeping_workers(DataLoader(Where(), batch_size=4, num_workers=1, drop_last=True))
+    loader = DataLoader(Where(), batch_size=4, num_workers=1, drop_last=True)
+    loader = keeping_workers(loader, loader.sampler)
     epochs = [[(numbers.tolist(), *set(pids.tolist())) for numbers, pids in loader] for _ in "12"]
     (worker,) = {pid for epoch in epochs for _, pid in epoch}
     assert worker != os.getpid()

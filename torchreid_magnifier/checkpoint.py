@@ -205,9 +205,18 @@ def require_resumable(model: nn.Module, path: str | Path) -> None:
     """Check that training of the model can go on from a checkpoint, classifiers included.
 
     Raises:
-        CheckpointError: as ``load_weights``, and if the classifiers do not fit.
+        CheckpointError: as ``load_weights``, and if the classifiers are of other identities.
     """
-    _require_same_model(model, state_dict_of(read_checkpoint(path)), path)
+    tensors = state_dict_of(read_checkpoint(path))
+    others = _require_same_model(model, tensors, path, ignore=CLASSIFIER_PREFIX)
+    if sizes := {len(tensors[name]) for name in others & tensors.keys()}:
+        own = {len(t) for name, t in model.state_dict().items() if _bare(name) in others}
+        raise CheckpointError(
+            f'"{path}" is of a training on {max(sizes)} identities, and the training set has '
+            f"{max(own, default=0)}: go on with the data it was trained on, or load its weights "
+            "alone (model.load_weights) to begin anew"
+        )
+    _require_same_model(model, tensors, path)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from ..checkpoint import CheckpointError, read_checkpoint
 from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
 from ..models import ReIDModel
-from ..registry import OPTIMIZER, dataset_folder, dataset_names, loss_names, model_names
+from ..registry import OPTIMIZER, dataset_names, loss_names, model_names
 from .config import ConfigError, closest, optimizer_arguments, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -69,13 +69,6 @@ def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
             raise ConfigError("use_gpu must be the same in all stages of several processes")
         if not cfg.test.evaluate:
             _check_shared_training(cfg, num_processes)
-
-
-def missing_folders(cfg: CfgNode) -> list[str]:
-    """Folders of the datasets of ``cfg`` that are not below ``data.root``."""
-    folders = [dataset_folder(name) for name in [*cfg.data.sources, *cfg.data.targets]]
-    paths = dict.fromkeys(os.path.join(cfg.data.root, folder) for folder in folders if folder)
-    return [path for path in paths if not os.path.isdir(path)]
 
 
 def check_weights(key: str, path: str) -> None:

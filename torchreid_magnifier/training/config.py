@@ -1,8 +1,8 @@
 """The configuration of ``torchreid-magnifier train``: torchreid's own keys, defaults and meaning.
 
 Keys and defaults are those of torchreid 1.4.0's ``scripts/default_config.py``, so one YAML file
-serves stock ``main.py`` and this command alike. Nothing is added: what is particular to a model
-is chosen by ``model.name`` and ``loss.name``.
+serves stock ``main.py`` and this command alike. One key is added, which stock ``main.py`` refuses:
+``model.options``, a free mapping of the named model's options, such as ``{fusion: lstm}``.
 """
 
 import difflib
@@ -15,9 +15,16 @@ import yaml
 from yacs.config import CfgNode
 
 from ..errors import MagnifierError
+from ..files import ListError, read_text
 
 DEFAULTS: dict[str, Any] = {
-    "model": {"name": "resnet50", "pretrained": True, "load_weights": "", "resume": ""},
+    "model": {
+        "name": "resnet50",
+        "options": {},
+        "pretrained": True,
+        "load_weights": "",
+        "resume": "",
+    },
     "data": {
         "type": "image",
         "root": "reid-data",
@@ -84,6 +91,8 @@ DEFAULTS: dict[str, Any] = {
         "visrank_topk": 10,
     },
 }
+
+OPTIONS = "model.options"  # the one key whose value is a mapping
 
 # Which key feeds which argument of torchreid's data manager, optimizer, schedule and engine.
 _DATA = {
@@ -192,8 +201,8 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
             value of the wrong type.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ListError) as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
     try:
         tree = yaml.safe_load(text)
@@ -228,6 +237,13 @@ def flatten(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_leaves(cfg))
 
 
+def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration, or a section of it, as dicts and plain values."""
+    return {
+        key: plain(value) if isinstance(value, Mapping) else value for key, value in tree.items()
+    }
+
+
 def datamanager_arguments(cfg: CfgNode) -> dict[str, Any]:
     """Keyword arguments of torchreid's ``ImageDataManager``."""
     return _select(cfg, _DATA)
@@ -256,7 +272,7 @@ def closest(name: str, known: Sequence[str]) -> str:
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and f"{prefix}{name}" != OPTIONS:
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -264,6 +280,12 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
     known = flatten(cfg)
+    if key == OPTIONS:
+        cfg.model.options = _mapping(value, where)
+        return
+    if key.startswith(f"{OPTIONS}."):
+        cfg.model.options[key.removeprefix(f"{OPTIONS}.")] = yaml.safe_load(str(value))
+        return
     if key not in known:
         raise ConfigError(f"{where}: there is no option {key!r}{closest(key, list(known))}")
     try:
@@ -274,6 +296,22 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
             f"{where}: {key} takes a {type(expected).__name__} such as {expected!r}, "
             f"found {value!r}"
         ) from error
+
+
+def _mapping(value: Any, where: str) -> CfgNode:
+    """Return the options of a model, of a YAML mapping or its text."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = yaml.safe_load(value)
+        except yaml.YAMLError:
+            pass
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ConfigError(
+            f"{where}: {OPTIONS} takes a mapping of option names to values such as "
+            f'"{{fusion: lstm}}", found {value!r}'
+        )
+    return CfgNode(found)
 
 
 def _select(cfg: CfgNode, table: Mapping[str, str]) -> dict[str, Any]:

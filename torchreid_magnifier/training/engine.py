@@ -1,7 +1,9 @@
 """The engine: torchreid's steps and tests in less time, by one process or several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import signature
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +13,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torchreid import metrics as torchreid_metrics
 
 from ..checkpoint import unwrap
+from ..evaluation import EvaluationError
 from ..evaluation.engine import Evaluating, Features
+from ..files import replacing
 from ..losses.batch import mean_over_processes, whole_batch
 from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
 from ..models import ReIDModel
 from .config import ConfigError
 from .distributed.batch_norm import synchronise_batch_norm
-from .distributed.processes import ALONE, Processes
+from .distributed.processes import ALONE, FailedElsewhere, Processes
 from .loaders import share_of_test, share_of_training
+from .resume import checkpoint_path
 
 # Running statistics are equal by themselves; torch 2.15 has a new name for not sending them around.
 _NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
@@ -46,6 +51,7 @@ class Engine(Evaluating):
         on_epoch: called after each epoch of training.
         processes: this one among those that train together.
         seed: of what all processes draw alike.
+        record: further entries of checkpoints: plain values by name.
 
     Attributes:
         scores: of the last test, by the dataset's name. torchreid prints them to a tenth of a
@@ -67,6 +73,7 @@ class Engine(Evaluating):
         on_epoch: Callable[[], None] = lambda: None,
         processes: Processes = ALONE,
         seed: int = 0,
+        record: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(datamanager, use_gpu)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -79,6 +86,9 @@ class Engine(Evaluating):
         self._weight_x = 1.0 if margin is None else weight_x
         self._on_epoch = on_epoch
         self._processes = processes
+        self._record = record
+        self._has_trained = False
+        self._saved: Path | None = None  # where the weights are saved as they are now
         self._parallel: DistributedDataParallel | None = None
         self._trained: list[bool] = []
         if processes.count > 1:
@@ -88,6 +98,7 @@ class Engine(Evaluating):
 
     def train(self, *args: Any, **kwargs: Any) -> None:
         """Train for an epoch."""
+        self._saved, self._has_trained = None, True
         super().train(*args, **kwargs)
         self._on_epoch()
 
@@ -135,6 +146,57 @@ class Engine(Evaluating):
     def _triplet_of_all(self, features: Tensor, pids: Tensor) -> Tensor:
         assert self._triplet is not None
         return self._triplet(whole_batch(features), whole_batch(pids))
+
+    # ------------------------------------------------------------------ saving and testing
+
+    def save_model(
+        self, epoch: int, rank1: float | None, save_dir: str, is_best: bool = False
+    ) -> None:
+        """Write ``<save_dir>/model/model.pth.tar-<epoch + 1>``, whole or not at all.
+
+        It has torchreid's entries (``rank1`` once it is known) and those of ``record``, all of them
+        tensors and plain values, so that ``torch.load`` reads it anywhere.
+        """
+        if not self._processes.is_main:
+            return
+        path = checkpoint_path(save_dir, epoch + 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "state_dict": self.model.state_dict(),
+            "epoch": epoch + 1,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            **self._record,
+        }
+        if rank1 is not None:
+            state["rank1"] = float(rank1)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+        if self._saved != path:
+            print(f'Checkpoint saved to "{path}"')
+        self._saved = path
+
+    def test(self, *args: Any, save_dir: str = "", **kwargs: Any) -> float:
+        """Test as torchreid's engine; weights that were trained are saved before.
+
+        Raises:
+            EvaluationError: if the test fails, for whatever reason.
+        """
+        if self._has_trained and self._saved is None and save_dir:
+            self.save_model(self.epoch, None, save_dir)
+        try:
+            return super().test(*args, save_dir=save_dir, **kwargs)
+        except FailedElsewhere:
+            raise
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            if self._saved is None:
+                raise EvaluationError(f"the test failed: {reason}") from error
+            raise EvaluationError(
+                f"the test failed: {reason}\nNothing of the training is lost: its weights are in "
+                f"{self._saved}. The same command tests them again or goes on from them; another "
+                f"test of them: test.evaluate True model.load_weights {self._saved}"
+            ) from error
 
     def _evaluate(self, dataset_name: str = "", *args: Any, **kwargs: Any) -> tuple[float, float]:
         found = super()._evaluate(dataset_name, *args, **kwargs)
@@ -192,11 +254,6 @@ class Engine(Evaluating):
     def _rank(self, *args: Any, **kwargs: Any) -> tuple[float, float]:
         rank = super()._rank
         return self._processes.from_main(lambda: rank(*args, **kwargs))
-
-    def save_model(self, *args: Any, **kwargs: Any) -> None:
-        """Save a checkpoint, by the main process."""
-        if self._processes.is_main:
-            super().save_model(*args, **kwargs)
 
 
 class _WithoutLogits(nn.Module):

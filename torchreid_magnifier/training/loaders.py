@@ -1,33 +1,194 @@
-"""The data loaders of training: their workers, and each process's share of what they give."""
+"""The data of training and testing: read, checked, and each process's share of them."""
 
-from collections.abc import Iterator
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from torch.utils.data import DataLoader, Sampler, Subset
+from torchreid import data as torchreid_data
+from yacs.config import CfgNode
 
+from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
+from ..data.transforms import keeping_random_states
+from ..errors import MagnifierError
+from ..images import image_size
+from ..machine import shared_memory
+from ..registry import dataset_folder
+from .config import ConfigError, datamanager_arguments
 from .distributed.processes import Processes
 
+_POOL = 2000  # patches that random_patch keeps in each worker: some 100 MB of them at 384x192
+_PREFETCHED = 2  # batches that PyTorch lets each worker have ready
+_FURTHER_CHANNELS = {MASKS_SUFFIX: 1, TEXTURES_SUFFIX: 6}
 
-def keeping_workers(loader: DataLoader) -> DataLoader:
-    """A loader of the same batches whose worker processes live on from epoch to epoch.
+
+def read_data(cfg: CfgNode) -> Any:
+    """Return torchreid's data manager, all its data checked.
+
+    Workers of training live through all epochs.
+
+    Raises:
+        ConfigError: if files are missing or unreadable, an epoch of training has no step, a test
+            nobody to find, or the machine too little shared memory for the workers.
+        CompanionError: for masks or textures that do not do.
+        ImageError: for an image to test on that is missing or no image.
+    """
+    _check_shared_memory(cfg)
+    # The sampler is torchreid's too, but made below: what it cannot do ends in an assertion.
+    arguments = datamanager_arguments(cfg) | {"train_sampler": "SequentialSampler"}
+    missing = _missing_folders(cfg)
+    try:
+        datamanager = torchreid_data.ImageDataManager(**arguments)
+    except MagnifierError:
+        raise
+    except Exception as error:  # torchreid's own for missing files, and those of users' classes
+        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
+        for folder in missing:  # torchreid tries to download into it: leave no empty one
+            with suppress(OSError):
+                os.rmdir(folder)
+        found = str(error) or type(error).__name__
+        raise ConfigError(f"cannot read the data in {cfg.data.root}: {found}{hint}") from error
+    for name in cfg.data.targets:
+        _check_test(name, *datamanager.fetch_test_loaders(name))
+    if not cfg.test.evaluate:
+        _bound_patches(datamanager.transform_tr, datamanager.train_loader)
+        datamanager.train_loader = _train_loader(datamanager.train_loader, cfg)
+    return datamanager
+
+
+def identities(datamanager: Any) -> list[str]:
+    """Return the training identities in order, each by the name of one of its images."""
+    return [min(names) for names in _names_by_pid(datamanager)]
+
+
+def changed_identities(datamanager: Any, recorded: Sequence[str]) -> str:
+    """Return how the training identities differ from what ``identities`` gave, or nothing."""
+    names = _names_by_pid(datamanager)
+    if len(names) != len(recorded):
+        return f"it was trained on {len(recorded)} identities, and the sources have {len(names)}"
+    changed = [pid for pid, name in enumerate(recorded) if name not in names[pid]]
+    if not changed:
+        return ""
+    first = changed[0]
+    return (
+        f"{len(changed)} of its {len(names)} identities are other people now: number {first} was "
+        f"the person of {recorded[first]} and is that of {min(names[first])}"
+    )
+
+
+def _names_by_pid(datamanager: Any) -> list[set[str]]:
+    names: list[set[str]] = [set() for _ in range(datamanager.num_train_pids)]
+    for path, pid, *_ in datamanager.train_loader.dataset.train:
+        names[pid].add(os.path.basename(path))
+    return names
+
+
+def _train_loader(loader: DataLoader, cfg: CfgNode) -> DataLoader:
+    """Return a loader of the same images by the configured sampler, which gives some batch."""
+    name, size = cfg.sampler.train_sampler, cfg.train.batch_size
+    train = loader.dataset.train  # type: ignore[attr-defined]
+    people = len({sample[1] for sample in train})
+    found = f"found {len(train)} images of {people} identities in {', '.join(cfg.data.sources)}"
+    options = {key: cfg.sampler[key] for key in ("num_instances", "num_cams", "num_datasets")}
+    try:
+        sampler = torchreid_data.sampler.build_train_sampler(
+            train, name, batch_size=size, **options
+        )
+        with keeping_random_states():
+            steps = sum(1 for _ in sampler) // size
+    except (AssertionError, ValueError) as error:
+        given = ", ".join(f"{key} {value}" for key, value in options.items())
+        raise ConfigError(
+            f"sampler.train_sampler {name} cannot make batches of train.batch_size {size} with "
+            f"{given}{f' ({error})' if str(error) else ''}: {found}"
+        ) from error
+    if not steps:
+        raise ConfigError(
+            f"no step would be taken in an epoch: {name} gives no batch of train.batch_size "
+            f"{size}, {found}. Take smaller batches"
+        )
+    return keeping_workers(loader, sampler)
+
+
+def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any]) -> None:
+    """See that the test of a dataset will find images, and somebody."""
+    samples = {"query": list(query), "gallery": list(gallery)}
+    for which, images in samples.items():
+        if not images:
+            raise ConfigError(f"data.targets: {name} has no {which} images to test on")
+        for path, *_ in images:
+            image_size(path)
+    cameras: dict[int, set[int]] = {}
+    for _, pid, camid, *_ in samples["gallery"]:
+        cameras.setdefault(pid, set()).add(camid)
+    if not any(cameras.get(pid, set()) - {camid} for _, pid, camid, *_ in samples["query"]):
+        raise ConfigError(
+            f"data.targets: no query's person is in the gallery of {name} by another camera: the "
+            "test would have nobody to find. See how its identities and cameras are named"
+        )
+
+
+def _missing_folders(cfg: CfgNode) -> list[str]:
+    """Return the folders of the datasets that are not below ``data.root``."""
+    folders = [dataset_folder(name) for name in [*cfg.data.sources, *cfg.data.targets]]
+    paths = dict.fromkeys(os.path.join(cfg.data.root, folder) for folder in folders if folder)
+    return [path for path in paths if not os.path.isdir(path)]
+
+
+def _bound_patches(transform: Any, loader: DataLoader) -> None:
+    """Let random_patch keep as many patches as an epoch gives a worker, up to a bound.
+
+    torchreid's pool lasts as long as its worker, which is an epoch there. Those of
+    ``keeping_workers`` live on, and the pool's 50,000 patches would fill gigabytes.
+    """
+    images = math.ceil(len(loader.dataset) / max(1, loader.num_workers))  # type: ignore[arg-type]
+    for step in getattr(transform, "transforms", ()):
+        if isinstance(getattr(step, "patchpool", None), deque):
+            step.patchpool = deque(maxlen=max(step.min_sample_size, min(images, _POOL)))
+
+
+def _check_shared_memory(cfg: CfgNode) -> None:
+    """See that the batches that workers have ready have room where they are handed over."""
+    free, workers = shared_memory(), cfg.data.workers
+    if free is None or not workers:
+        return
+    pixels = 4 * cfg.data.height * cfg.data.width  # bytes of a channel
+    sizes = [3 * cfg.test.batch_size]
+    if not cfg.test.evaluate:
+        further = [n for end, n in _FURTHER_CHANNELS.items() if cfg.data.sources[0].endswith(end)]
+        sizes.append((3 + sum(further)) * cfg.train.batch_size)
+    each = _PREFETCHED * max(sizes) * pixels  # of a worker
+    if workers * each > free:
+        raise ConfigError(
+            f"data.workers {workers} hand batches over in /dev/shm, where they need up to "
+            f"{workers * each >> 20} MB and {free >> 20} MB are free: give a container more "
+            f"(docker run --shm-size {math.ceil(workers * each / 2**30)}g), or set data.workers "
+            f"{free // each}"
+        )
+
+
+def keeping_workers(loader: DataLoader, sampler: Sampler) -> DataLoader:
+    """Return a loader of the same images whose worker processes live on from epoch to epoch.
 
     torchreid's are started anew for every epoch. Their random numbers go on, too: augmentation with
     the same seed differs from torchreid's from the second epoch on, as it does with the number of
     workers.
 
     Args:
-        loader: as torchreid's ``ImageDataManager`` makes it, by a sampler.
+        loader: as torchreid's ``ImageDataManager`` makes it.
+        sampler: its order.
     """
-    if loader.num_workers == 0:
-        return loader
     return DataLoader(
         loader.dataset,
         batch_size=loader.batch_size,
-        sampler=loader.sampler,
+        sampler=sampler,
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
         drop_last=loader.drop_last,
-        persistent_workers=True,
+        persistent_workers=loader.num_workers > 0,
     )
 
 

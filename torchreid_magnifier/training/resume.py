@@ -1,23 +1,29 @@
 """What a run has saved in its folder, and how a later run goes on from there.
 
 torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it evaluates
-(``test.eval_freq``) and at the end. The file is not written atomically: a kill may leave half of
-the newest one.
+(``test.eval_freq``) and at the end; stock ``main.py`` does not write the file atomically: a kill
+may leave half of the newest one.
 """
 
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from torch import nn
+from torch.optim import Optimizer
 from yacs.config import CfgNode
 
-from ..checkpoint import CheckpointError, read_checkpoint
+from ..checkpoint import CheckpointError, read_checkpoint, require_resumable, restore
 from ..files import write_atomically
 from .config import ConfigError, flatten
+from .loaders import changed_identities
+
+IDENTITIES = "identities"  # the entry of a checkpoint with those of its training
 
 # Keys that may change between two runs that continue each other: they move files, or only test.
 _FREE = re.compile(
@@ -137,6 +143,65 @@ def _record(save_dir: str | Path) -> Path:
 
 def _results(save_dir: str | Path) -> Path:
     return Path(save_dir, "results.json")
+
+
+def checkpoint_path(save_dir: str | Path, epoch: int) -> Path:
+    """Return where torchreid's engine saves a run after an epoch, counted from 1."""
+    return Path(save_dir, "model", f"model.pth.tar-{epoch}")
+
+
+def remove_leftovers(save_dir: str | Path) -> None:
+    """Remove the checkpoints that a killed run has begun to write; no other may be writing now."""
+    for path in Path(save_dir, "model").glob(".model.pth.tar-*.partial"):
+        path.unlink(missing_ok=True)
+
+
+def go_on_from(
+    path: str, model: nn.Module, optimizer: Optimizer, scheduler: Any, datamanager: Any
+) -> int:
+    """Take up the state of training that a checkpoint holds.
+
+    The learning rates are those of an undisturbed run by the configuration of now, which may have
+    more epochs than that of the checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        model: of the checkpoint's kind, maybe wrapped.
+        optimizer, scheduler: new ones.
+        datamanager: whose training identities are to be those of the checkpoint.
+
+    Returns:
+        The epochs that it has behind it.
+
+    Raises:
+        ConfigError: if it is of another model, optimizer or other identities.
+    """
+    print(f'Loading checkpoint from "{path}"')
+    checkpoint = read_checkpoint(path)
+    changed = changed_identities(datamanager, checkpoint.get(IDENTITIES, ()))
+    if checkpoint.get(IDENTITIES) and changed:
+        raise ConfigError(
+            f"cannot go on from {path}: {changed}. Go on with the data of its training, or begin "
+            "anew from its weights (model.load_weights) in another data.save_dir"
+        )
+    with warnings.catch_warnings():  # of a schedule that steps before its optimizer
+        warnings.simplefilter("ignore")
+        for _ in range(checkpoint["epoch"]):
+            scheduler.step()
+    rates = [
+        {key: group[key] for key in ("lr", "initial_lr") if key in group}
+        for group in optimizer.param_groups
+    ]
+    try:
+        require_resumable(model, path)
+        restore(model, path)
+        optimizer.load_state_dict(checkpoint["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:  # of another model or optimizer
+        raise ConfigError(f"cannot go on from {path}: {error}") from error
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group.update(rate)
+    print(f"Loaded model weights and optimizer\nLast epoch = {checkpoint['epoch']}")
+    return checkpoint["epoch"]
 
 
 def _checkpoints(save_dir: str | Path) -> list[tuple[int, Path]]:

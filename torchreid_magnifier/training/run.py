@@ -13,31 +13,31 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torchreid import data as torchreid_data
 from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
 from ..checkpoint import read_checkpoint
+from ..files import locked
 from ..models import ReIDModel
 from . import resume as saved
-from .checks import check, check_together, missing_folders
+from .checks import check, check_together
 from .config import (
     ConfigError,
-    datamanager_arguments,
     optimizer_arguments,
+    plain,
     run_arguments,
     scheduler_arguments,
 )
 from .distributed.processes import ALONE, Processes
 from .engine import Engine
-from .loaders import keeping_workers
+from .loaders import identities, read_data
 from .optim import use_fused
 
 _SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
@@ -80,11 +80,19 @@ def link_stages(stages: Sequence[CfgNode], options: Sequence[str]) -> None:
 
 
 class Stage(NamedTuple):
-    """One run to do: its configuration, its name in messages, and where it goes on from."""
+    """One run to do.
+
+    Attributes:
+        cfg: its configuration.
+        title: its name in messages.
+        start: the checkpoint that it goes on from.
+        last_epoch: of the checkpoints in its folder when it was planned.
+    """
 
     cfg: CfgNode
     title: str
     start: saved.Saved | None
+    last_epoch: int
 
     @property
     def finished(self) -> bool:
@@ -141,7 +149,8 @@ def plan(
                     "finished: they started from other weights. Move that folder away"
                 )
         title = f"Stage {number} of {len(cfgs)}" if len(cfgs) > 1 else "The run"
-        stages.append(Stage(cfg, title, _start(cfg, fixed)))
+        last = saved.last_epoch(cfg.data.save_dir)
+        stages.append(Stage(cfg, title, _start(cfg, fixed), last))
     if processes.count > 1:
         check_together(cfgs, processes.count)
     return stages
@@ -199,11 +208,11 @@ def run(
             _compile(cfg, model)
 
     for stage in stages:
-        cfg, title, start = stage
+        cfg, title, start = stage[:3]
         if start and processes.from_main(stage.is_tested):
             print(f"{title} is finished ({start.epoch} epochs, {start.path}): not run again.")
             continue
-        with _logging(cfg) if processes.is_main else nullcontext():
+        with _alone(stage) if processes.is_main else nullcontext():
             if start and stage.finished:
                 print(f"{title} is trained ({start.epoch} epochs, {start.path}), not yet tested")
             elif start:
@@ -219,7 +228,7 @@ def _run_stage(
     prepare: Callable[[CfgNode, nn.Module], None],
     processes: Processes,
 ) -> None:
-    cfg, _, start = stage
+    cfg, start = stage.cfg, stage.start
     torchreid_utils.set_random_seed(cfg.train.seed)
     print(f"Show configuration\n{cfg}\n")
     print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
@@ -235,7 +244,7 @@ def _run_stage(
     if start:
         path = start.path
         cfg.train.start_epoch = processes.together(
-            lambda: _go_on_from(path, model, optimizer, scheduler)
+            lambda: saved.go_on_from(path, model, optimizer, scheduler, datamanager)
         )
     if start or not processes.is_main:
         # Else the epochs to come would draw the very batches of the first ones, and the other
@@ -258,6 +267,7 @@ def _run_stage(
         on_epoch=on_epoch,
         processes=processes,
         seed=cfg.train.seed + cfg.train.start_epoch,
+        record=_record(cfg, datamanager),
     )
     if cfg.test.evaluate:
         engine.run(**run_arguments(cfg))
@@ -279,16 +289,6 @@ def _run_stage(
     )
 
 
-def _go_on_from(
-    path: str, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any
-) -> int:
-    """Take up the state that a checkpoint holds. Returns the epochs that it has behind it."""
-    try:
-        return torchreid_utils.resume_from_checkpoint(path, model, optimizer, scheduler)
-    except (RuntimeError, ValueError) as error:  # another model's weights, or optimizer
-        raise ConfigError(f"cannot go on from {path}: {error}") from error
-
-
 def _checkpoint_gradients(cfg: CfgNode, model: nn.Module) -> None:
     if not isinstance(model, ReIDModel):
         raise ConfigError(
@@ -307,25 +307,6 @@ def _compile(cfg: CfgNode, model: nn.Module) -> None:
             "on the CPU and Triton on a GPU. Leave --compile out"
         ) from error
     model.compile()
-
-
-def read_data(cfg: CfgNode) -> Any:
-    """torchreid's data manager, every mask checked; workers of training live through all epochs.
-
-    Raises:
-        ConfigError: if files are missing or unreadable, or masks faulty.
-    """
-    missing = missing_folders(cfg)
-    try:
-        datamanager = torchreid_data.ImageDataManager(**datamanager_arguments(cfg))
-    except (OSError, RuntimeError) as error:  # torchreid's errors for missing files
-        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
-        for folder in missing:  # torchreid tries to download into it: leave no empty one
-            with suppress(OSError):
-                os.rmdir(folder)
-        raise ConfigError(f"cannot read the data in {cfg.data.root}: {error}{hint}") from error
-    datamanager.train_loader = keeping_workers(datamanager.train_loader)
-    return datamanager
 
 
 def _build_model(
@@ -358,6 +339,37 @@ def _build_model(
     return nn.DataParallel(model, devices).cuda()
 
 
+def _record(cfg: CfgNode, datamanager: Any) -> dict[str, Any]:
+    """Return what a checkpoint says of its network, so that it can be built and fed again."""
+    data = cfg.data
+    network = {
+        "model": cfg.model.name,
+        "options": plain(cfg.model.options),
+        "loss": cfg.loss.name,
+        "num_classes": datamanager.num_train_pids,
+        "height": data.height,
+        "width": data.width,
+        "mean": list(data.norm_mean),
+        "std": list(data.norm_std),
+    }
+    return {"network": network, saved.IDENTITIES: identities(datamanager)}
+
+
+@contextmanager
+def _alone(stage: Stage) -> Iterator[None]:
+    """Log a stage whose folder no other run writes into."""
+    folder = stage.cfg.data.save_dir
+    with locked(os.path.join(folder, ".lock")):
+        if (found := saved.last_epoch(folder)) != stage.last_epoch:
+            raise ConfigError(
+                f"another run has written into {folder} meanwhile (epoch {found}): give the "
+                "command again"
+            )
+        saved.remove_leftovers(folder)
+        with _logging(stage.cfg):
+            yield
+
+
 @contextmanager
 def _logging(cfg: CfgNode) -> Iterator[None]:
     """Printed lines also go into a log file in ``data.save_dir``, by torchreid's Logger."""
@@ -367,7 +379,8 @@ def _logging(cfg: CfgNode) -> Iterator[None]:
         path += "+"
     console = sys.stdout
     logger = torchreid_utils.Logger(path)
-    logger.file.reconfigure(line_buffering=True)  # a killed run leaves its log complete
+    # A killed run leaves its log complete.
+    logger.file.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     sys.stdout = logger
     try:
         yield

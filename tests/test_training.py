@@ -1,0 +1,416 @@
+"""Runs of training: nothing is lost, what goes on is what an undisturbed run would be."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchreid
+import yaml
+from PIL import Image
+
+from torchreid_magnifier.cli import main
+from torchreid_magnifier.files import locked
+from torchreid_magnifier.training import loaders, resume
+from torchreid_magnifier.training.config import (
+    ConfigError,
+    default_config,
+    flatten,
+    merge_file,
+    merge_list,
+)
+from torchreid_magnifier.training.engine import Engine
+
+TREE = {
+    "model": {"name": "osnet_x0_25", "pretrained": False},
+    "data": {"height": 64, "width": 32, "workers": 0},
+    "sampler": {"train_sampler": "RandomIdentitySampler"},
+    "train": {"max_epoch": 1, "batch_size": 16, "stepsize": [10]},
+    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
+    "test": {"ranks": [1], "eval_freq": 1},
+    "use_gpu": False,
+}
+
+
+@pytest.fixture
+def train(tmp_path, noise_root):
+    """``train("train.max_epoch 2")``: the exit status of a small run into ``tmp_path / "log"``."""
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(TREE))
+    given = ["--config-file", str(file), "--root", str(noise_root)]
+
+    def run(options: str = "") -> int:
+        return main(["train", *given, *options.split(), "data.save_dir", str(tmp_path / "log")])
+
+    return run
+
+
+def saved(folder: Path, epoch: int) -> dict:
+    return torch.load(folder / "log" / "model" / f"model.pth.tar-{epoch}")
+
+
+# ------------------------------------------------------------------ weights before any test
+
+
+@pytest.mark.parametrize(
+    "failure", [RuntimeError("out of memory"), AssertionError(), OSError("a file is gone")]
+)
+def test_a_test_that_fails_loses_no_training(train, tmp_path, monkeypatch, capsys, failure):
+    def fail(*args, **kwargs):
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_rank", fail)
+        assert train() == 1
+    weights = tmp_path / "log" / "model" / "model.pth.tar-1"
+    message = capsys.readouterr().err
+    assert f"error: the test failed: {str(failure) or 'AssertionError'}\n" in message
+    assert f"its weights are in {weights}" in message and "Traceback" not in message
+    assert f"test.evaluate True model.load_weights {weights}" in message
+    before = saved(tmp_path, 1)["state_dict"]
+
+    assert train(f"test.evaluate True model.load_weights {weights}") == 0
+    assert train() == 0  # tests it again, without training
+    printed = capsys.readouterr().out
+    assert "not yet tested" in printed and "Start training" not in printed
+    after = saved(tmp_path, 1)["state_dict"]
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert (tmp_path / "log" / "results.json").is_file()
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Write Market-1501's layout of ``{folder: [(pid, camera), ...]}``; gives the root."""
+
+    def write(**folders) -> Path:
+        images = tmp_path / "people" / "market1501" / "Market-1501-v15.09.15"
+        for folder in ("bounding_box_train", "query", "bounding_box_test"):
+            (images / folder).mkdir(parents=True)
+            for number, (pid, camera) in enumerate(folders[folder]):
+                name = f"{pid:04d}_c{camera}s1_{number:06d}_00.jpg"
+                Image.new("RGB", (16, 32), (pid * 20, camera * 20, 0)).save(images / folder / name)
+        return tmp_path / "people"
+
+    return write
+
+
+TRAIN = [(pid, camera) for pid in (1, 2, 3, 4) for camera in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "message"),
+    [
+        ([], [(5, 1)], "market1501 has no query images to test on"),
+        ([(5, 1)], [], "market1501 has no gallery images to test on"),
+        ([(5, 1)], [(5, 1), (6, 2)], "no query's person is in the gallery of market1501 by"),
+    ],
+)
+def test_a_test_that_cannot_be_made_is_told_before_training(
+    train, people, capsys, query, gallery, message
+):
+    root = people(bounding_box_train=TRAIN, query=query, bounding_box_test=gallery)
+    assert train(f"--root {root}") == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and "Start training" not in printed.out
+
+
+def test_an_image_to_test_on_that_is_none_is_told_before_training(train, people, capsys):
+    root = people(bounding_box_train=TRAIN, query=[(5, 1)], bounding_box_test=[(5, 2)])
+    (image,) = root.rglob("query/*.jpg")
+    image.write_bytes(b"nothing")
+    assert train(f"--root {root}") == 2
+    printed = capsys.readouterr()
+    assert str(image) in printed.err and "Start training" not in printed.out
+
+
+# ------------------------------------------------------------------ steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "sampler.train_sampler RandomSampler train.batch_size 17",
+            "no step would be taken in an epoch: RandomSampler gives no batch of train.batch_size "
+            "17, found 16 images of 4 identities in market1501",
+        ),
+        ("sampler.train_sampler SequentialSampler train.batch_size 64", "no step would be taken"),
+        ("train.batch_size 20", "Sampler cannot make batches of train.batch_size 20 with num_ins"),
+        ("train.batch_size 3", "(batch_size=3 must be no less than num_instances=4)"),
+        (
+            "sampler.train_sampler RandomDomainSampler sampler.num_cams 3",
+            "with num_instances 4, nu",
+        ),
+    ],
+)
+def test_an_epoch_without_a_step_is_an_error(train, capsys, options, message):
+    assert train(options) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and "Start training" not in printed.out
+
+
+def test_counting_the_steps_draws_nothing(noise_root):
+    cfg = default_config()
+    merge_list(cfg, ["data.root", str(noise_root), "data.workers", "0", "use_gpu", "False"])
+    merge_list(cfg, ["sampler.train_sampler", "RandomIdentitySampler", "train.batch_size", "8"])
+    torchreid.utils.set_random_seed(3)
+    expected = random.random(), np.random.random(), torch.rand(1)
+    torchreid.utils.set_random_seed(3)
+    loaders.read_data(cfg)
+    assert (random.random(), np.random.random(), torch.rand(1)) == expected
+
+
+# ------------------------------------------------------------------ going on
+
+
+def images_of_first_steps(monkeypatch) -> list[torch.Tensor]:
+    """The images of each step that will be taken."""
+    seen = []
+    step = Engine.forward_backward
+
+    def watched(self, data):
+        seen.append(data["img"].clone())
+        return step(self, data)
+
+    monkeypatch.setattr(Engine, "forward_backward", watched)
+    return seen
+
+
+def test_each_resumed_epoch_draws_anew(train, monkeypatch):
+    """Not the batches and the augmentation of the epoch that another resumed run began with."""
+    seen = images_of_first_steps(monkeypatch)
+    for epochs in (1, 2, 3):
+        assert train(f"train.max_epoch {epochs}") == 0
+    assert len(seen) == 3
+    assert not torch.equal(seen[1], seen[2]) and not torch.equal(seen[0], seen[1])
+
+
+# What may differ when a run goes on; all else decides what is trained.
+FREE = {
+    *("data.root", "data.workers", "data.targets", "data.save_dir", "model.resume"),
+    *("train.max_epoch", "train.start_epoch", "train.print_freq", "cuhk03.use_metric_cuhk03"),
+}
+
+
+@pytest.mark.parametrize("key", sorted(flatten(default_config())))
+def test_a_run_goes_on_with_what_decides_its_training_unchanged(tmp_path, key):
+    cfg = default_config()
+    cfg.data.save_dir = str(tmp_path)
+    resume.record(cfg)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.pth.tar-1").touch()
+    resume.check_same_run(cfg)
+    value = flatten(cfg)[key]
+    kinds = {bool: lambda: not value, str: lambda: f"{value}x", list: lambda: [*value, *value]}
+    if key == "model.options":
+        other = "{fusion: lstm}"
+    elif key == "data.save_dir":
+        other = f"{tmp_path}/../{tmp_path.name}"
+    else:
+        other = kinds.get(type(value), lambda: value + 1)()
+    merge_list(cfg, [key, str(other)])
+    if key in FREE or key.startswith("test."):
+        resume.check_same_run(cfg)
+    else:
+        with pytest.raises(ConfigError, match=f"{re.escape(key)} was .* and is "):
+            resume.check_same_run(cfg)
+
+
+SCHEDULES = {
+    "cosine": "",
+    "single_step": "train.stepsize [2]",
+    "multi_step": "train.stepsize [1,3]",
+    "warmup_multi_step": "train.stepsize [4,6]",
+    "exponential_warmup_multi_step": "train.stepsize [3,6]",
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_run_that_is_extended_has_the_rates_of_an_undisturbed_one(
+    train, tmp_path, monkeypatch, schedule
+):
+    """Equal to the last bit: those of the epochs that follow."""
+    rates = []
+    epoch = Engine.train
+
+    def watched(self, *args, **kwargs):
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        monkeypatch.setattr(self, "forward_backward", lambda data: {"loss": 0.0})
+        epoch(self, *args, **kwargs)
+
+    monkeypatch.setattr(Engine, "train", watched)
+    given = f"train.lr_scheduler {schedule} train.optim sgd {SCHEDULES[schedule]} test.eval_freq -1"
+    assert train(f"{given} train.max_epoch 4") == 0
+    whole = rates.copy()
+    (tmp_path / "log").rename(tmp_path / "whole")
+    rates.clear()
+    assert train(f"{given} train.max_epoch 2") == 0
+    assert train(f"{given} train.max_epoch 4") == 0
+    assert rates[2:] == whole[2:] and len(set(whole)) > 1
+
+
+def test_a_run_that_goes_on_ends_as_an_undisturbed_one(train, tmp_path, monkeypatch):
+    """The optimizer's state too; what is drawn is fixed here."""
+    monkeypatch.setattr(torchreid.utils, "set_random_seed", lambda seed: None)
+    step = Engine.forward_backward
+
+    def fixed(self, data):
+        images = torch.linspace(-1, 1, 16 * 3 * 64 * 32).view(16, 3, 64, 32) ** (self.epoch + 1)
+        return step(self, {"img": images, "pid": torch.arange(16) // 4})
+
+    monkeypatch.setattr(Engine, "forward_backward", fixed)
+    given = "train.lr_scheduler cosine train.optim amsgrad"
+    ends = []
+    for epochs in ((3,), (1, 2, 3)):
+        torch.manual_seed(0)
+        for end in epochs:
+            assert train(f"{given} train.max_epoch {end}") == 0
+        ends.append(saved(tmp_path, 3))
+        (tmp_path / "log").rename(tmp_path / f"log{len(epochs)}")
+    whole, parts = (end["optimizer"]["param_groups"][0]["lr"] for end in ends)
+    assert whole == parts
+    steps = [int(end["optimizer"]["state"][0]["step"]) for end in ends]
+    assert steps == [3, 3]
+
+
+def test_other_identities_are_named(train, people, tmp_path, capsys):
+    test = {"query": [(8, 1)], "bounding_box_test": [(8, 2)]}
+    root = people(bounding_box_train=TRAIN, **test)
+    assert train(f"--root {root}") == 0
+    more = root.rglob("bounding_box_train/0004_c1*")
+    (image,) = more
+    fifth = [image.with_name(f"0005_c{i}s1_000099_00.jpg") for i in (1, 2, 3, 4)]
+    for path in fifth:
+        Image.new("RGB", (16, 32)).save(path)
+    capsys.readouterr()
+    assert train(f"--root {root} train.max_epoch 2") == 2
+    message = capsys.readouterr().err
+    assert "it was trained on 4 identities, and the sources have 5" in message
+
+    for path in image.parent.glob("0002_*"):  # as many as before, but others
+        path.unlink()
+    assert train(f"--root {root} train.max_epoch 2") == 2
+    message = capsys.readouterr().err
+    assert (
+        "3 of its 4 identities are other people now: number 1 was the person of 0002_c1" in message
+    )
+    assert "and is that of 0003_c1" in message and "model.name" not in message
+
+
+def test_other_identities_of_a_checkpoint_of_main_py_are_counted(train, people, tmp_path, capsys):
+    """It has no record of who they were."""
+    assert train() == 0
+    path = tmp_path / "log" / "model" / "model.pth.tar-1"
+    state = saved(tmp_path, 1)
+    del state["identities"], state["network"]
+    torch.save(state, path)
+    (tmp_path / "log" / "config.yaml").unlink()
+    root = people(bounding_box_train=TRAIN[:12], query=[(8, 1)], bounding_box_test=[(8, 2)])
+    capsys.readouterr()
+    assert train(f"--root {root} train.max_epoch 2 train.batch_size 12") == 2
+    message = capsys.readouterr().err
+    assert "is of a training on 4 identities, and the training set has 3" in message
+
+
+def test_two_runs_at_once_are_refused(train, tmp_path, capsys):
+    (tmp_path / "log").mkdir()
+    with locked(tmp_path / "log" / ".lock"):
+        assert train() == 2
+    assert f"another run is writing into {tmp_path}/log" in capsys.readouterr().err
+    assert train() == 0
+
+
+def test_what_a_killed_run_left_half_written_is_removed(train, tmp_path):
+    half = tmp_path / "log" / "model" / ".model.pth.tar-1.4711.partial"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    assert train() == 0
+    assert [path.name for path in half.parent.iterdir()] == ["model.pth.tar-1"]
+
+
+# ------------------------------------------------------------------ checkpoints
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_checkpoints_load_without_this_package(train, tmp_path, schedule):
+    """And carry what is needed to build their network, and to feed it."""
+    assert train(f"train.lr_scheduler {schedule} {SCHEDULES[schedule]}") == 0
+    path = tmp_path / "log" / "model" / "model.pth.tar-1"
+    code = (
+        "import sys, torch; c = torch.load(sys.argv[1], weights_only=True); "
+        "assert 'torchreid_magnifier' not in sys.modules; print(c['network'], len(c['identities']))"
+    )
+    environment = os.environ | {"TORCHREID_MAGNIFIER_AUTOLOAD": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    network = {
+        "model": "osnet_x0_25",
+        "options": {},
+        "loss": "triplet",
+        "num_classes": 4,
+        "height": 64,
+        "width": 32,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert done.stdout == f"{network} 4\n"
+
+
+# ------------------------------------------------------------------ options of a model
+
+
+def test_options_of_a_model_in_files_and_on_the_command_line(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("model:\n  options: {fusion: lstm, widths: [4, 2]}\n")
+    cfg = default_config()
+    merge_file(cfg, file)
+    assert flatten(cfg)["model.options"] == {"fusion": "lstm", "widths": [4, 2]}
+    again = default_config()
+    (tmp_path / "dumped.yaml").write_text(cfg.dump())
+    merge_file(again, tmp_path / "dumped.yaml")
+    assert again == cfg
+    merge_list(cfg, ["model.options", "{fusion: mean}"])
+    assert flatten(cfg)["model.options"] == {"fusion": "mean"}
+    merge_list(cfg, ["model.options.num_kept_regions", "2", "model.options.fusion", "gru"])
+    assert flatten(cfg)["model.options"] == {"fusion": "gru", "num_kept_regions": 2}
+    assert flatten(default_config())["model.options"] == {}
+
+
+@pytest.mark.parametrize("value", ["lstm", "[1]", "{1: 2}", "{a: "])
+def test_options_that_are_no_mapping(value):
+    with pytest.raises(ConfigError, match="command line: model.options takes a mapping of option"):
+        merge_list(default_config(), ["model.options", value])
+
+
+# ------------------------------------------------------------------ memory
+
+
+def test_random_patch_keeps_an_epochs_patches_at_most(noise_root):
+    cfg = default_config()
+    merge_list(cfg, ["data.root", str(noise_root), "data.workers", "0", "use_gpu", "False"])
+    merge_list(cfg, ["data.transforms", "['random_patch']", "train.batch_size", "4"])
+    for name in ("market1501", "market1501_masks"):
+        cfg.data.sources = [name]
+        data = loaders.read_data(cfg)
+        (patches,) = [t for t in data.transform_tr.transforms if hasattr(t, "patchpool")]
+        lengths = []
+        for _ in range(10):
+            assert sum(len(batch["pid"]) for batch in data.train_loader) == 16
+            lengths.append(len(patches.patchpool))
+        assert lengths[-1] == lengths[-2] == 100  # that many are needed before one is pasted
+
+
+def test_too_little_shared_memory_is_told(train, monkeypatch, capsys):
+    monkeypatch.setattr(loaders, "shared_memory", lambda: 2 * 100 * 3 * 64 * 32 * 4)
+    assert train("data.workers 2") == 2
+    message = capsys.readouterr().err
+    assert "data.workers 2 hand batches over in /dev/shm" in message
+    assert "--shm-size 1g), or set data.workers 1" in message
+    assert train("data.workers 0") == 0
