@@ -357,8 +357,7 @@ def error_of(capsys, *arguments: str) -> str:
         ),
         (
             "loss.name triplet_sd",
-            "loss.name triplet_sd is MagnifierNet's second stage; osnet_x0_25 has no such loss: "
-            "take softmax or triplet",
+            "osnet_x0_25 has no loss triplet_sd: take softmax or triplet",
         ),
         (
             "-s market1501_masks model.name magnifiernet_r18_g loss.name triplet_sd",
@@ -412,6 +411,35 @@ def error_of(capsys, *arguments: str) -> str:
             "data.type video",
             "this command trains on images, found data.type 'video': for video take torchreid's "
             "own scripts/main.py",
+        ),
+        (
+            "loss.triplet.weight_t 0.0 loss.triplet.weight_x 0.0",
+            "loss.triplet.weight_t and weight_x are 0 and 0: neither may be negative, and without",
+        ),
+        ("loss.triplet.weight_t -1.0", "loss.triplet.weight_t and weight_x are -1 and 1: neither"),
+        ("data.k_tfm 2", "data.k_tfm must be 1, found 2"),
+        (
+            "-s market1501_masks",
+            "osnet_x0_25 takes images alone, but data.sources has 'market1501_masks': take "
+            "'market1501'",
+        ),
+        ("test.ranks []", "test.ranks must be whole numbers of at least 1, such as [1, 5, 10]"),
+        ("test.ranks [0]", "test.ranks must be whole numbers of at least 1"),
+        ("test.dist_metric cosinus", "test.dist_metric: unknown name 'cosinus'; did you mean 'cos"),
+        ("-t pit", "data.targets: pit has images to train on only"),
+        ("train.batch_size 0", "train.batch_size must be at least 1, found 0"),
+        (
+            "model.options.fusion lstm",
+            "model.name osnet_x0_25: osnet_x0_25 is torchreid's own and takes no options, found",
+        ),
+        (
+            "-s market1501_masks model.name magnifiernet_r18 model.options.fuson lstm",
+            "model.name magnifiernet_r18: magnifiernet_r18 has no option 'fuson'; did you mean "
+            "'fusion'?",
+        ),
+        (
+            "-s market1501_masks model.name magnifiernet_r18 model.options.fusion lsmt",
+            "model.name magnifiernet_r18: ",
         ),
         ("model.load_weights no.pth", "model.load_weights: there is no file no.pth"),
         ("model.resume no.pth", "model.resume: there is no file no.pth"),

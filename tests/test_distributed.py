@@ -146,7 +146,7 @@ IDENTITIES = ("sampler.train_sampler", "RandomIdentitySampler", "train.batch_siz
         ((*IDENTITIES, "28"), "multiple of 8, found 28; the nearest possible: 24 or 32"),
         ((*IDENTITIES, "4"), "multiple of 8, found 4; the nearest possible: 8"),
         (("train.batch_size", "33"), "whole images: it must be a multiple of 2, found 33"),
-        (("model.name", "san_r18"), "take san_r18_reconstruction"),
+        (("model.name", "san_r18"), "such losses .of a san, model.options '.constraints: false.'"),
         (("model.name", "san_r18_encoder", "train.optim", "san_adam"), "such as amsgrad"),
     ],
 )

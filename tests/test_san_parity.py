@@ -146,7 +146,9 @@ def step(model, batch):
     def keep(module, inputs, outputs):
         (found.logits,), (found.feature,) = outputs
         gradients = engine.optimizer._gradients
-        of_reconstruction = zip(model.auxiliary_parameters(), gradients, strict=True)
+        of_reconstruction = zip(
+            [*model.backbone.parameters(), *model.decoder.parameters()], gradients, strict=True
+        )
         found.of_reconstruction = {names[p]: gradient.clone() for p, gradient in of_reconstruction}
 
     model.register_forward_hook(keep)

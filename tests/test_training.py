@@ -105,18 +105,22 @@ TRAIN = [(pid, camera) for pid in (1, 2, 3, 4) for camera in (1, 2, 3, 4)]
 @pytest.mark.parametrize(
     ("query", "gallery", "message"),
     [
-        ([], [(5, 1)], "market1501 has no query images to test on"),
-        ([(5, 1)], [], "market1501 has no gallery images to test on"),
-        ([(5, 1)], [(5, 1), (6, 2)], "no query's person is in the gallery of market1501 by"),
+        ([], [(5, 1)], "made has no query images to test on"),
+        ([(5, 1)], [], "made has no gallery images to test on"),
     ],
 )
-def test_a_test_that_cannot_be_made_is_told_before_training(
-    train, people, capsys, query, gallery, message
-):
-    root = people(bounding_box_train=TRAIN, query=query, bounding_box_test=gallery)
+def test_a_test_without_images_is_told(noise_root, query, gallery, message):
+    image = next(noise_root.rglob("*.jpg"))
+    with pytest.raises(ConfigError, match=message):
+        loaders._check_test("made", *([(image, *who, 0) for who in s] for s in (query, gallery)))
+
+
+def test_a_test_with_nobody_to_find_is_told_before_training(train, people, capsys):
+    root = people(bounding_box_train=TRAIN, query=[(5, 1)], bounding_box_test=[(5, 1), (6, 2)])
     assert train(f"--root {root}") == 2
     printed = capsys.readouterr()
-    assert message in printed.err and "Start training" not in printed.out
+    assert "no query's person is in the gallery of market1501 by another camera" in printed.err
+    assert "Start training" not in printed.out
 
 
 def test_an_image_to_test_on_that_is_none_is_told_before_training(train, people, capsys):

@@ -25,6 +25,9 @@ from .files import replacing
 
 CLASSIFIER_PREFIX = "classifier."
 SAFETENSORS = ".safetensors"
+# The entry of a checkpoint that says which network it is of: model, options, loss, num_classes,
+# and what its images are like: height, width, mean, std.
+NETWORK = "network"
 # What nn.DataParallel, DistributedDataParallel and torch.compile put around a module, at any depth.
 _WRAPPERS = ("module", "_orig_mod")
 # Before this release the restricted unpickler can hardly be taught numpy's scalars, and there is a
@@ -165,12 +168,15 @@ def restore(model: nn.Module, path: str | Path) -> set[str]:
     Returns:
         The names of the entries left as they are.
     """
-    tensors = state_dict_of(read_checkpoint(path))
+    checkpoint = read_checkpoint(path)
+    tensors = state_dict_of(checkpoint)
     left = _require_same_model(model, tensors, path, ignore=CLASSIFIER_PREFIX)
     names = {_bare(name): name for name in model.state_dict()}
     model.load_state_dict(
         {names[name]: t for name, t in tensors.items() if name not in left}, strict=False
     )
+    if network := checkpoint.get(NETWORK):
+        unwrap(model).trained_size = (network["height"], network["width"])  # type: ignore[assignment]
     return left
 
 

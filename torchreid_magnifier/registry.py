@@ -11,12 +11,14 @@ schedules in none, so they are added as the attributes and wrappers that ``scrip
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from inspect import signature
+from types import MappingProxyType
 from typing import Any
 
 import torchreid
+from torch import nn
 
 from . import models
 from .checkpoint import (
@@ -73,6 +75,28 @@ def register() -> None:
 def model_names() -> list[str]:
     """All names that torchreid's ``build_model`` knows."""
     return list(_models())
+
+
+def build_model(
+    name: str,
+    num_classes: int,
+    loss: str = "softmax",
+    pretrained: bool = True,
+    use_gpu: bool = True,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """Return a model of torchreid's zoo, as its ``build_model``, with options of its own.
+
+    Raises:
+        ValueError: for a name or an option that is not known.
+    """
+    if options and name not in models.list_models():
+        raise ValueError(
+            f"{name} is torchreid's own and takes no options, found {', '.join(options)}"
+        )
+    if not options:
+        return torchreid.models.build_model(name, num_classes, loss, pretrained, use_gpu)
+    return _models()[name](num_classes, loss, pretrained, use_gpu, **options)
 
 
 def loss_names() -> list[str]:
@@ -218,6 +242,8 @@ def _register_optimizer() -> None:
             bound.apply_defaults()
             given = bound.arguments
             if given["optim"] != OPTIMIZER:
+                if isinstance(model := unwrap(given["model"]), ReIDModel):
+                    model.redirect_losses(None)  # to an earlier one that is still there
                 return original(*args, **kwargs)
             if given["staged_lr"]:
                 raise ValueError(

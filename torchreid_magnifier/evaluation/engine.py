@@ -43,8 +43,8 @@ class Evaluating(torchreid_engine.Engine):
     def _evaluate(
         self,
         dataset_name: str,
-        query_loader: DataLoader,
-        gallery_loader: DataLoader,
+        query_loader: DataLoader[Any],
+        gallery_loader: DataLoader[Any],
         *args: Any,
         **kwargs: Any,
     ) -> tuple[float, float]:
@@ -94,7 +94,7 @@ class Evaluating(torchreid_engine.Engine):
         return found
 
     def _extract(
-        self, name: str, loader: DataLoader, batch_time: torchreid_utils.AverageMeter
+        self, name: str, loader: DataLoader[Any], batch_time: torchreid_utils.AverageMeter
     ) -> Features:
         """The features of a query set or gallery; ``name`` tells in what is printed which it is."""
         print(f"Extracting features from {name} set ...")

@@ -123,11 +123,11 @@ def _places(row: np.ndarray, near: np.ndarray, images: np.ndarray) -> np.ndarray
 
 
 def _mean(curves: list[np.ndarray]) -> np.ndarray:
-    """Of CMCs; one that ends before the longest has found its person by then: it stays at 1."""
+    """Return the mean of CMCs; one that ends before the longest has found its person by then: it stays at 1."""
     table = np.ones((len(curves), max(map(len, curves))), np.float32)
     for row, curve in zip(table, curves):
         row[: len(curve)] = curve
-    return table.sum(0) / np.float32(len(curves))
+    return np.asarray(table.sum(0) / np.float32(len(curves)))
 
 
 def _single_shot_cmc(row: np.ndarray, people: np.ndarray, own: int, max_rank: int) -> np.ndarray:
@@ -154,4 +154,4 @@ def _single_shot_cmc(row: np.ndarray, people: np.ndarray, own: int, max_rank: in
     drawn = places[first[nearest] + draws]  # where each person's image stands, (draws, people)
     ranks = (drawn < drawn[:, nearest == own]).sum(1)
     hits = np.arange(min(max_rank, len(counts))) >= ranks[:, None]
-    return hits.sum(0, dtype=np.float32) / np.float32(_DRAWS)
+    return np.asarray(hits.sum(0, dtype=np.float32) / np.float32(_DRAWS))

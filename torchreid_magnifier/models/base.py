@@ -281,13 +281,13 @@ class ReIDModel(nn.Module):
 
     # ------------------------------------------------------------------ training
 
-    def redirect_losses(self, receiver: Callable[[Tensor], None]) -> None:
-        """Hand the model's own losses to ``receiver`` in place of attaching them.
+    def redirect_losses(self, receiver: Callable[[Tensor], None] | None) -> None:
+        """Hand the model's own losses to ``receiver`` in place of attaching them; None: as before.
 
         It is called with their weighted sum in each training forward pass, for as long as it
         lives: it is not kept alive from here (an optimizer that steps them apart).
         """
-        self._receiver = weakref.ref(receiver)
+        self._receiver = None if receiver is None else weakref.ref(receiver)
 
     def draw_once(self, draw: Callable[[], Any]) -> Any:
         """Return ``draw()``, the same for all replicas of a step; to be called in ``prepare``."""

@@ -1,6 +1,5 @@
 """What can be said about a configuration before any data is read."""
 
-import copy
 import os
 import tempfile
 from collections.abc import Sequence
@@ -8,16 +7,24 @@ from functools import cache
 from pathlib import Path
 
 import torch
+import yaml
 from torch import nn
-from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from yacs.config import CfgNode
 
 from ..checkpoint import CheckpointError, read_checkpoint
-from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
+from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, plain_name
+from ..evaluation.distances import METRICS
 from ..models import ReIDModel
-from ..registry import OPTIMIZER, dataset_names, loss_names, model_names
-from .config import ConfigError, closest, optimizer_arguments, scheduler_arguments
+from ..registry import (
+    OPTIMIZER,
+    build_model,
+    dataset_names,
+    loss_names,
+    model_names,
+    trains_only,
+)
+from .config import ConfigError, closest, optimizer_arguments, plain, scheduler_arguments
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
 TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
@@ -47,8 +54,11 @@ def check(cfg: CfgNode) -> None:
     _known("data.targets", cfg.data.targets, dataset_names())
     _known("data.transforms", cfg.data.transforms, TRANSFORMS)
     _known("sampler.train_sampler", [cfg.sampler.train_sampler], SAMPLERS)
-    _check_model(cfg)
-    _check_optimizer(cfg)
+    _known("test.dist_metric", [cfg.test.dist_metric], METRICS)
+    _check_numbers(cfg)
+    model = _model(cfg)
+    _check_model(cfg, model)
+    _check_optimizer(cfg, model)
     if cfg.train.max_epoch < 1 and not cfg.test.evaluate:
         raise ConfigError(f"train.max_epoch must be at least 1, found {cfg.train.max_epoch}")
     if cfg.test.visrank and not cfg.test.evaluate:
@@ -56,6 +66,39 @@ def check(cfg: CfgNode) -> None:
     for key in ("load_weights", "resume"):
         check_weights(f"model.{key}", cfg.model[key])
     check_writable(cfg.data.save_dir)
+
+
+def _check_numbers(cfg: CfgNode) -> None:
+    """Find values that torchreid takes and then fails of, or does nothing with."""
+    for key in ("train.batch_size", "test.batch_size", "sampler.num_instances"):
+        section, name = key.split(".")
+        if cfg[section][name] < 1:
+            raise ConfigError(f"{key} must be at least 1, found {cfg[section][name]}")
+    if cfg.data.workers < 0:
+        raise ConfigError(f"data.workers must not be negative, found {cfg.data.workers}")
+    ranks = cfg.test.ranks
+    if not ranks or not all(isinstance(rank, int) and rank >= 1 for rank in ranks):
+        raise ConfigError(
+            f"test.ranks must be whole numbers of at least 1, such as [1, 5, 10], found {ranks}"
+        )
+    for name in cfg.data.targets:
+        if trains_only(plain_name(name)):
+            raise ConfigError(
+                f"data.targets: {name} has images to train on only: take another dataset to test on"
+            )
+    if cfg.test.evaluate:
+        return
+    if cfg.data.k_tfm != 1:
+        raise ConfigError(
+            f"data.k_tfm must be 1, found {cfg.data.k_tfm}: torchreid's engines take one view of "
+            "each image"
+        )
+    weights = [cfg.loss.triplet[key] for key in ("weight_t", "weight_x")]
+    if cfg.loss.name != "softmax" and (min(weights) < 0 or not any(weights)):
+        raise ConfigError(
+            f"loss.triplet.weight_t and weight_x are {weights[0]:g} and {weights[1]:g}: neither "
+            "may be negative, and without both there is nothing to train"
+        )
 
 
 def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
@@ -102,11 +145,7 @@ def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
             )
 
 
-def _check_model(cfg: CfgNode) -> None:
-    try:
-        model = _structure(cfg.model.name, cfg.loss.name)
-    except ValueError as error:  # a loss that this variant does not have
-        raise ConfigError(f"model.name {cfg.model.name}: {error}") from error
+def _check_model(cfg: CfgNode, model: nn.Module) -> None:
     if cfg.loss.name == "triplet" and not cfg.loss.triplet.weight_x and cfg.train.fixbase_epoch:
         raise ConfigError(
             "train.fixbase_epoch trains the classifier alone, which has no loss with "
@@ -117,6 +156,7 @@ def _check_model(cfg: CfgNode) -> None:
             f"{cfg.model.name} has no loss {cfg.loss.name}: take {' or '.join(ReIDModel.losses)}"
         )
     if not isinstance(model, ReIDModel):
+        _check_plain_sources(cfg)
         return
     height, width = cfg.data.height, cfg.data.width
     if height % model.stride or width % model.stride:
@@ -135,13 +175,22 @@ def _check_model(cfg: CfgNode) -> None:
         _check_groups(cfg, model.num_instances)
 
 
+def _check_plain_sources(cfg: CfgNode) -> None:
+    """See that a network of torchreid's is not given more than images."""
+    for name in () if cfg.test.evaluate else cfg.data.sources:
+        if plain_name(name) != name:
+            raise ConfigError(
+                f"{cfg.model.name} takes images alone, but data.sources has {name!r}: take "
+                f"{plain_name(name)!r}"
+            )
+
+
 def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
-    model = _structure(cfg.model.name, cfg.loss.name)
-    if getattr(model, "num_instances", None) is not None:
+    if getattr(_model(cfg), "num_instances", None) is not None:
         raise ConfigError(
             f"{cfg.model.name} compares each person with the next one in the batch, which several "
-            "processes cannot share out: train it by a single process, or take "
-            f"{cfg.model.name}_reconstruction"
+            "processes cannot share out: train it by a single process, or take a model without "
+            "such losses (of a san, model.options '{constraints: false}')"
         )
     if cfg.train.optim == OPTIMIZER:
         raise ConfigError(
@@ -166,10 +215,9 @@ def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
     """That every source gives what the model learns from, besides images."""
     for name in cfg.data.sources:
         if not name.endswith(suffix):
-            images = name.removesuffix(MASKS_SUFFIX).removesuffix(TEXTURES_SUFFIX)
             raise ConfigError(
                 f"{cfg.model.name} trains with {what}, but data.sources has {name!r}: "
-                f"take '{images}{suffix}'"
+                f"take '{plain_name(name)}{suffix}'"
             )
 
 
@@ -191,21 +239,28 @@ def _check_groups(cfg: CfgNode, instances: int) -> None:
         )
 
 
+def _model(cfg: CfgNode) -> nn.Module:
+    """Return the model without memory and weights, its shapes only."""
+    options = yaml.safe_dump(plain(cfg.model.options))
+    try:
+        return _structure(cfg.model.name, cfg.loss.name, options)
+    except (ValueError, TypeError) as error:  # a loss or an option that it does not have
+        raise ConfigError(f"model.name {cfg.model.name}: {error}") from error
+
+
 @cache  # a grid of runs has the same few models
-def _structure(name: str, loss: str) -> nn.Module:
-    """A model without memory and weights, its shapes only."""
+def _structure(name: str, loss: str, options: str) -> nn.Module:
     with torch.device("meta"):
-        return torchreid_models.build_model(name, num_classes=1, loss=loss, pretrained=False)
+        return build_model(name, 1, loss, False, False, yaml.safe_load(options))
 
 
-def _check_optimizer(cfg: CfgNode) -> None:
-    """torchreid's own checks, on the structure: it would make them when all data has been read."""
+def _check_optimizer(cfg: CfgNode, model: nn.Module) -> None:
+    """Make torchreid's own checks, which it would make when all data has been read."""
     if cfg.train.optim == OPTIMIZER and cfg.train.fixbase_epoch:
         raise ConfigError(
             f"train.optim {OPTIMIZER} steps the whole network from the first epoch: set "
             "train.fixbase_epoch 0"
         )
-    model = copy.deepcopy(_structure(cfg.model.name, cfg.loss.name))  # san_adam changes it
     try:
         optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
         torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))

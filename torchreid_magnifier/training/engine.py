@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from torchreid import metrics as torchreid_metrics
 
 from ..checkpoint import unwrap
@@ -57,6 +58,8 @@ class Engine(Evaluating):
         scores: of the last test, by the dataset's name. torchreid prints them to a tenth of a
             percent, and hands on the last dataset's rank-1 only.
     """
+
+    train_loader: DataLoader[Any]
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class Engine(Evaluating):
         self.optimizer.zero_grad()  # before the forward pass: its memory is wanted there
         model = self.model if self._processes.count == 1 else self._in_parallel()
         loss, shown = self._losses(model(images), pids)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         values = torch.cat([value.detach().view(1) for value in shown.values()])
         return dict(zip(shown, mean_over_processes(values).tolist(), strict=True))
@@ -145,7 +148,8 @@ class Engine(Evaluating):
 
     def _triplet_of_all(self, features: Tensor, pids: Tensor) -> Tensor:
         assert self._triplet is not None
-        return self._triplet(whole_batch(features), whole_batch(pids))
+        loss: Tensor = self._triplet(whole_batch(features), whole_batch(pids))
+        return loss
 
     # ------------------------------------------------------------------ saving and testing
 
@@ -185,7 +189,8 @@ class Engine(Evaluating):
         if self._has_trained and self._saved is None and save_dir:
             self.save_model(self.epoch, None, save_dir)
         try:
-            return super().test(*args, save_dir=save_dir, **kwargs)
+            rank1: float = super().test(*args, save_dir=save_dir, **kwargs)
+            return rank1
         except FailedElsewhere:
             raise
         except Exception as error:

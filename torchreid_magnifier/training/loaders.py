@@ -86,7 +86,7 @@ def _names_by_pid(datamanager: Any) -> list[set[str]]:
     return names
 
 
-def _train_loader(loader: DataLoader, cfg: CfgNode) -> DataLoader:
+def _train_loader(loader: DataLoader[Any], cfg: CfgNode) -> DataLoader[Any]:
     """Return a loader of the same images by the configured sampler, which gives some batch."""
     name, size = cfg.sampler.train_sampler, cfg.train.batch_size
     train = loader.dataset.train  # type: ignore[attr-defined]
@@ -138,7 +138,7 @@ def _missing_folders(cfg: CfgNode) -> list[str]:
     return [path for path in paths if not os.path.isdir(path)]
 
 
-def _bound_patches(transform: Any, loader: DataLoader) -> None:
+def _bound_patches(transform: Any, loader: DataLoader[Any]) -> None:
     """Let random_patch keep as many patches as an epoch gives a worker, up to a bound.
 
     torchreid's pool lasts as long as its worker, which is an epoch there. Those of
@@ -170,7 +170,7 @@ def _check_shared_memory(cfg: CfgNode) -> None:
         )
 
 
-def keeping_workers(loader: DataLoader, sampler: Sampler) -> DataLoader:
+def keeping_workers(loader: DataLoader[Any], sampler: Sampler[int]) -> DataLoader[Any]:
     """Return a loader of the same images whose worker processes live on from epoch to epoch.
 
     torchreid's are started anew for every epoch. Their random numbers go on, too: augmentation with
@@ -192,7 +192,7 @@ def keeping_workers(loader: DataLoader, sampler: Sampler) -> DataLoader:
     )
 
 
-class _Share(Sampler):
+class _Share(Sampler[list[int]]):
     """One process's slice of each whole batch.
 
     Samplers draw from generators that augmentation draws from too: the main process's order is
@@ -217,14 +217,14 @@ class _Share(Sampler):
         return len(self._sampler) // self._batch_size
 
 
-def share_of_training(loader: DataLoader, processes: Processes) -> DataLoader:
+def share_of_training(loader: DataLoader[Any], processes: Processes) -> DataLoader[Any]:
     """A loader of this process's share of every batch of ``loader``, which drops the last one."""
     assert loader.batch_size is not None and loader.drop_last
     batches = _Share(loader.sampler, loader.batch_size, processes)
     return DataLoader(loader.dataset, batch_sampler=batches, **_how(loader))
 
 
-def share_of_test(loader: DataLoader, processes: Processes) -> DataLoader:
+def share_of_test(loader: DataLoader[Any], processes: Processes) -> DataLoader[Any]:
     """A loader of some of the batches of ``loader``: by rank, the processes have all in order.
 
     They are whole batches, so that embeddings are those of one process to the last bit; the last
@@ -238,7 +238,7 @@ def share_of_test(loader: DataLoader, processes: Processes) -> DataLoader:
     return DataLoader(part, batch_size=loader.batch_size, **_how(loader))
 
 
-def _how(loader: DataLoader) -> dict[str, Any]:
+def _how(loader: DataLoader[Any]) -> dict[str, Any]:
     """How batches are read, which does not depend on what is in them."""
     names = (
         "num_workers",

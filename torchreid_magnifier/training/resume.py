@@ -178,6 +178,7 @@ def go_on_from(
     """
     print(f'Loading checkpoint from "{path}"')
     checkpoint = read_checkpoint(path)
+    epoch: int = checkpoint["epoch"]
     changed = changed_identities(datamanager, checkpoint.get(IDENTITIES, ()))
     if checkpoint.get(IDENTITIES) and changed:
         raise ConfigError(
@@ -186,9 +187,9 @@ def go_on_from(
         )
     with warnings.catch_warnings():  # of a schedule that steps before its optimizer
         warnings.simplefilter("ignore")
-        for _ in range(checkpoint["epoch"]):
+        for _ in range(epoch):
             scheduler.step()
-    rates = [
+    rates: list[dict[str, Any]] = [
         {key: group[key] for key in ("lr", "initial_lr") if key in group}
         for group in optimizer.param_groups
     ]
@@ -200,8 +201,8 @@ def go_on_from(
         raise ConfigError(f"cannot go on from {path}: {error}") from error
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group.update(rate)
-    print(f"Loaded model weights and optimizer\nLast epoch = {checkpoint['epoch']}")
-    return checkpoint["epoch"]
+    print(f"Loaded model weights and optimizer\nLast epoch = {epoch}")
+    return epoch
 
 
 def _checkpoints(save_dir: str | Path) -> list[tuple[int, Path]]:

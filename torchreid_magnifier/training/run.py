@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
-from ..checkpoint import read_checkpoint
+from ..checkpoint import NETWORK, read_checkpoint
 from ..files import locked
 from ..models import ReIDModel
+from ..registry import build_model
 from . import resume as saved
 from .checks import check, check_together
 from .config import (
@@ -98,7 +98,7 @@ class Stage(NamedTuple):
     def finished(self) -> bool:
         if self.start is None or self.cfg.test.evaluate:
             return False
-        return self.start.epoch >= self.cfg.train.max_epoch
+        return bool(self.start.epoch >= self.cfg.train.max_epoch)
 
     @property
     def results(self) -> dict[str, saved.Result] | None:
@@ -231,6 +231,7 @@ def _run_stage(
     cfg, start = stage.cfg, stage.start
     torchreid_utils.set_random_seed(cfg.train.seed)
     print(f"Show configuration\n{cfg}\n")
+    print(_summary(cfg))
     print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
     if cfg.use_gpu:
         torch.backends.cudnn.benchmark = True
@@ -292,7 +293,8 @@ def _run_stage(
 def _checkpoint_gradients(cfg: CfgNode, model: nn.Module) -> None:
     if not isinstance(model, ReIDModel):
         raise ConfigError(
-            f"--gradient-checkpointing is for MagnifierNet and SAN, found {cfg.model.name}"
+            "--gradient-checkpointing is for models of this package, such as magnifiernet, found "
+            f"{cfg.model.name}"
         )
     model.set_grad_checkpointing()
 
@@ -317,12 +319,13 @@ def _build_model(
 ) -> nn.Module:
     print(f"Building model: {cfg.model.name}")
     try:
-        model = torchreid_models.build_model(
+        model = build_model(
             cfg.model.name,
-            num_classes=num_classes,
-            loss=cfg.loss.name,
-            pretrained=cfg.model.pretrained,
-            use_gpu=cfg.use_gpu,
+            num_classes,
+            cfg.loss.name,
+            cfg.model.pretrained,
+            cfg.use_gpu,
+            plain(cfg.model.options),
         )
     except (OSError, RuntimeError) as error:  # ImageNet weights that cannot be had
         raise ConfigError(f"cannot build {cfg.model.name}: {error}") from error
@@ -332,11 +335,40 @@ def _build_model(
     print(f"Model complexity: params={num_params:,} flops={flops:,}")
     if cfg.model.load_weights:
         torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
+    if isinstance(model, ReIDModel):
+        model.trained_size = (cfg.data.height, cfg.data.width)
     prepare(cfg, model)
     if not cfg.use_gpu:
         return model
     devices = None if processes.count == 1 else [torch.cuda.current_device()]
     return nn.DataParallel(model, devices).cuda()
+
+
+def _summary(cfg: CfgNode) -> str:
+    """Return what decides a run, in a few lines."""
+    data, test = cfg.data, cfg.test
+    options = "".join(f", {key} {value}" for key, value in cfg.model.options.items())
+    lines = {
+        "model": f"{cfg.model.name}{options}, for images of {data.height}x{data.width}",
+        "targets": f"{' '.join(data.targets)}, {test.dist_metric} distance",
+    }
+    if not test.evaluate:
+        triplet = cfg.loss.triplet
+        weights = f" (triplet x {triplet.weight_t:g}, margin {triplet.margin:g}; cross-entropy x "
+        weights = "" if cfg.loss.name == "softmax" else f"{weights}{triplet.weight_x:g})"
+        sampler = f"{cfg.sampler.train_sampler}, {cfg.train.batch_size} images a batch"
+        steps = f"{cfg.train.lr_scheduler} {cfg.train.stepsize} x {cfg.train.gamma:g}"
+        lines |= {
+            "loss": cfg.loss.name + weights,
+            "sources": f"{' '.join(data.sources)}, {sampler}",
+            "transforms": " ".join(data.transforms) or "none",
+            "schedule": f"{cfg.train.optim}, learning rate {cfg.train.lr:g}, {steps}, "
+            f"{cfg.train.max_epoch} epochs",
+        }
+    begins = cfg.model.resume or cfg.model.load_weights
+    if begins or cfg.model.pretrained:
+        lines["begins with"] = begins or "ImageNet weights of the backbone"
+    return "\n".join(["This run", *(f"  {key}: {value}" for key, value in lines.items()), ""])
 
 
 def _record(cfg: CfgNode, datamanager: Any) -> dict[str, Any]:
@@ -352,7 +384,7 @@ def _record(cfg: CfgNode, datamanager: Any) -> dict[str, Any]:
         "mean": list(data.norm_mean),
         "std": list(data.norm_std),
     }
-    return {"network": network, saved.IDENTITIES: identities(datamanager)}
+    return {NETWORK: network, saved.IDENTITIES: identities(datamanager)}
 
 
 @contextmanager

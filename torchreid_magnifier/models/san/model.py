@@ -113,10 +113,6 @@ class SAN(ReIDModel):
         with self.mixed_precision(images.device.type):
             return self._decode(self.decoder, self.backbone(rgb))
 
-    def auxiliary_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that the attached losses reach: of the backbone and decoder."""
-        return [*self.backbone.parameters(), *(self.decoder.parameters() if self.decoder else ())]
-
     def forward_train(self, images: Tensor, extra: Tensor | None) -> TrainOutput:
         """Compute a training step: identities, and the reconstruction of the texture.
 

@@ -69,7 +69,7 @@ class Processes:
                 if error is not None and failed.index(True) == self.rank:
                     raise error
                 raise FailedElsewhere
-        return result
+        return result  # type: ignore[no-any-return]
 
     def from_main(self, action: Callable[[], T]) -> T:
         """What ``action`` returns to the main process, the only one that it runs in.

@@ -1,10 +1,10 @@
 """SAN's optimizer: what re-identification and what the texture teaches are stepped apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from ...checkpoint import unwrap
@@ -24,11 +24,12 @@ class SANAdam(Optimizer):
       learning rate, ``model.separate_lr`` (released 1e-5), betas (0.5, 0.999) and no weight
       decay.
 
-    Both gradients are taken at the weights before the step. ``param_groups`` is the identity
-    stream's one group: a schedule sets its learning rate and no other.
+    Both gradients are taken at the weights before the step; a parameter that a stream's losses do
+    not reach is not stepped by it. ``param_groups`` is the identity stream's one group: a schedule
+    sets its learning rate and no other.
 
-    An encoder alone (``san_encoder``) has the identity stream only, so that it is compared with the
-    others under the same steps.
+    A model without losses of its own (``san_encoder``) has the identity stream only, so that it is
+    compared with the others under the same steps.
 
     Adam's steps hardly depend on the size of a gradient. With one optimizer for the sum of all
     losses, the texture would move the trunk in proportion to the size of its gradient; here it
@@ -39,8 +40,8 @@ class SANAdam(Optimizer):
     since 1.5, and its gradient is within 8 % of this one.
 
     Args:
-        model: a SAN that learns identities, or an ``nn.DataParallel`` around it. If it has a
-            decoder, its own losses go to this optimizer for as long as it lives
+        model: one that has a ``separate_lr``, such as a SAN that learns identities; it may be
+            wrapped. Its own losses come to this optimizer for as long as it lives
             (``ReIDModel.redirect_losses``).
         lr: of the identity stream; released 8e-4.
         weight_decay: of the identity stream; released 5e-4.
@@ -59,29 +60,22 @@ class SANAdam(Optimizer):
         weight_decay: float = 5e-4,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
-        san: Any = unwrap(model)
-        if not isinstance(san, ReIDModel) or san.separate_lr is None:
+        model = unwrap(model)
+        if not isinstance(model, ReIDModel) or model.separate_lr is None:
             raise ValueError(
                 "The optimizer 'san_adam' steps identities and textures apart: it needs a SAN that "
                 "learns identities, such as san, san_r18 or san_reconstruction, got a "
-                f"{type(san).__name__} that does not (its separate_lr is None, as of san_pg). Take "
-                "another optimizer, such as 'adam' or 'amsgrad'."
+                f"{type(model).__name__} that does not (its separate_lr is None, as of san_pg). "
+                "Take another optimizer, such as 'adam' or 'amsgrad'."
             )
-        self._parameters = san.auxiliary_parameters()
-        self._gradients: list[torch.Tensor] | None = None
-        in_decoder = set(map(id, san.decoder.parameters() if san.decoder else ()))
-        self._identity = Adam(
-            [parameter for parameter in san.parameters() if id(parameter) not in in_decoder],
-            lr=lr,
-            betas=betas,
-            weight_decay=weight_decay,
-        )
+        self._parameters = list(model.parameters())
+        self._gradients: Sequence[Tensor | None] | None = None
+        self._identity = Adam(self._parameters, lr=lr, betas=betas, weight_decay=weight_decay)
         self._reconstruction = Adam(
-            self._parameters, lr=san.separate_lr, betas=RECONSTRUCTION_BETAS
+            self._parameters, lr=model.separate_lr, betas=RECONSTRUCTION_BETAS
         )
-        self._expects_gradients = san.decoder is not None
-        if self._expects_gradients:
-            san.redirect_losses(self)
+        self._expects_gradients = model.needs is not None
+        model.redirect_losses(self)
         super().__init__(self._identity.param_groups, self._identity.defaults)
         self._show_identity_stream()
 
@@ -90,7 +84,7 @@ class SANAdam(Optimizer):
         """Identity and reconstruction."""
         return self._identity, self._reconstruction
 
-    def __call__(self, loss: torch.Tensor) -> None:
+    def __call__(self, loss: Tensor) -> None:
         """Take the gradients of the model's own losses, in each training forward pass.
 
         Raises:
@@ -100,12 +94,14 @@ class SANAdam(Optimizer):
             return
         if not all(parameter.requires_grad for parameter in self._parameters):
             raise ValueError(
-                "The optimizer 'san_adam' steps the whole backbone and decoder, and some of their "
-                "parameters are frozen: set train.fixbase_epoch 0, or take another optimizer."
+                "The optimizer 'san_adam' steps the whole network, and some of its parameters are "
+                "frozen: set train.fixbase_epoch 0, or take another optimizer."
             )
-        self._gradients = list(torch.autograd.grad(loss, self._parameters, retain_graph=True))
+        self._gradients = torch.autograd.grad(
+            loss, self._parameters, retain_graph=True, allow_unused=True
+        )
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both streams, after a training forward pass and its backward pass.
 
         Raises:
@@ -151,7 +147,7 @@ class SANAdam(Optimizer):
         self._identity.load_state_dict(identity)
         self._show_identity_stream()
 
-    def _step_reconstruction(self, gradients: list[torch.Tensor]) -> None:
+    def _step_reconstruction(self, gradients: Sequence[Tensor | None]) -> None:
         of_identity = [parameter.grad for parameter in self._parameters]
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
