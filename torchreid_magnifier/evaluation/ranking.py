@@ -123,7 +123,7 @@ def _places(row: np.ndarray, near: np.ndarray, images: np.ndarray) -> np.ndarray
 
 
 def _mean(curves: list[np.ndarray]) -> np.ndarray:
-    """Return the mean of CMCs; one that ends before the longest has found its person by then: it stays at 1."""
+    """Return the mean of CMCs; one that ends before the longest stays at 1."""
     table = np.ones((len(curves), max(map(len, curves))), np.float32)
     for row, curve in zip(table, curves):
         row[: len(curve)] = curve
