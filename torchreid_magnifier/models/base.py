@@ -233,9 +233,9 @@ class ReIDModel(nn.Module):
 
     def full_precision(self, device_type: str) -> AbstractContextManager[Any]:
         """Return a context for heads and losses, which leaves autocast where it is entered."""
-        if not torch.is_autocast_enabled(device_type):
-            return nullcontext()
-        return torch.autocast(device_type, enabled=False)
+        if _is_autocast_enabled(device_type):
+            return torch.autocast(device_type, enabled=False)
+        return nullcontext()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Train with less memory and more operations, where the backbone can."""
@@ -440,6 +440,12 @@ class ReIDModel(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         left_out = {"_replicas_passes": [], "_calls": 0, "_receiver": None, "_compile": None}
         return {k: v for k, v in {**self.__dict__, **left_out}.items() if k != "_pass"}
+
+
+def _is_autocast_enabled(device_type: str) -> bool:
+    if hasattr(torch, "get_autocast_dtype"):  # since torch 2.4, which can be asked for a device
+        return torch.is_autocast_enabled(device_type)
+    return torch.is_autocast_cpu_enabled() if device_type == "cpu" else torch.is_autocast_enabled()
 
 
 def visibility(labels: Tensor) -> Tensor:
