@@ -5,6 +5,7 @@ import types
 import pytest
 import torch
 import torchreid
+from networks import small
 from plain import (
     batch_hard_triplet,
     constraints,
@@ -13,9 +14,6 @@ from plain import (
     smoothed_cross_entropy,
 )
 from torchreid import engine as torchreid_engine
-
-from torchreid_magnifier.models import SAN
-from torchreid_magnifier.models import build as build_model
 
 NUM_CLASSES = 5
 PIDS = torch.tensor([0] * 4 + [3] * 4 + [1] * 4)
@@ -33,9 +31,10 @@ def whole_texture(batch):
     return torch.cat([batch[:, 3:6], batch[:, 6:9]], 3)
 
 
-def make_model(name="san_r18", loss="triplet"):
-    torch.manual_seed(0)
-    model = build_model(name, NUM_CLASSES, loss=loss, pretrained=False).double().train()
+def make_model(name="san_r18", loss="triplet", **options):
+    if not name.endswith("_encoder"):
+        options = {"decoder_widths": (32, 16, 16, 8, 8), **options}
+    model = small(name, loss, NUM_CLASSES, **{"backbone": "resnet18", **options}).double().train()
     torch.nn.init.normal_(model.classifier.weight, std=0.1)  # as drawn it hardly passes a gradient
     if model.decoder is not None:  # nor do the decoder's convolutions
         for module in model.decoder.modules():
@@ -130,9 +129,8 @@ def test_weights_of_the_attached_losses():
     batch = make_batch()
 
     def gradient(**weights):
-        torch.manual_seed(0)
-        model = SAN(NUM_CLASSES, "triplet", backbone="resnet18", pretrained=False, **weights)
-        return through_the_engine(model.double().train(), batch)["backbone.conv1.weight"]
+        model = small("san_r18", "triplet", NUM_CLASSES, **weights).double().train()
+        return through_the_engine(model, batch)["backbone.stages.0.0.weight"]
 
     neither = gradient(reconstruction_weight=0.0, constraint_weight=0.0)
     of_l1 = gradient(constraint_weight=0.0) - neither
@@ -147,17 +145,18 @@ def test_replicas_average_the_texture_and_add_their_constraints(replicas_on_cpu)
     """Each replica compares the people of its own part of the batch: 1 and 2 pairs of them."""
     batch = make_batch(20)
     chunks = batch.split([8, 12])
-    model = make_model()
+    model = make_model(backbone="slim")
     for _ in range(2):  # a second step must not see the first one's replicas
         model.zero_grad()
         replicas = replicas_on_cpu(model, 2)
         outputs = [replica(chunk) for replica, chunk in zip(replicas, chunks)]
-        sum(0 * out.sum() for output in outputs for out in output).backward()
+        both = [out for logits, features in outputs for out in (*logits, *features)]
+        sum(0 * out.sum() for out in both).backward()
     found = gradients(model)
 
     expected = {}
     for chunk in chunks:
-        alone = make_model()
+        alone = make_model(backbone="slim")
         stages = alone.backbone(chunk[:, :3])
         texture, maps = decoded(alone.decoder, stages)
         l1 = (texture - whole_texture(chunk)).abs().mean()
@@ -171,10 +170,11 @@ def test_replicas_average_the_texture_and_add_their_constraints(replicas_on_cpu)
 
 def test_san_adam_refuses_replicas(replicas_on_cpu):
     model = make_model()
-    torchreid.optim.build_optimizer(model, "san_adam")
+    optimizer = torchreid.optim.build_optimizer(model, "san_adam")
     replica = replicas_on_cpu(model, 2)[0]
     with pytest.raises(ValueError, match="nn.DataParallel made several: train on one GPU"):
         replica(make_batch(8))
+    assert optimizer.streams
 
 
 # ------------------------------------------------------------------ two streams
@@ -219,7 +219,7 @@ def plain_two_streams(model, batches, rates, warmup):
 
 def test_san_adam_takes_the_two_streams_through_the_engine():
     """Epochs of one batch: one of warm-up, then AMSGrad, and at last a step of the rate."""
-    model, plain = make_model(), make_model()
+    model, plain = make_model(backbone="slim"), make_model(backbone="slim")
     batches = [make_batch(8, seed) for seed in range(4)]
     optimizer, scheduler = build(model, lr=1e-4, stepsize=[3])
     engine = make_engine(model, optimizer, scheduler=scheduler)
@@ -227,7 +227,7 @@ def test_san_adam_takes_the_two_streams_through_the_engine():
         engine.forward_backward({"img": batch, "pid": PIDS[:8]})
         engine.update_lr()
     plain_two_streams(plain, batches, rates=[1e-6, 1e-4, 1e-4, 5e-5], warmup=1)
-    start = make_model().state_dict()
+    start = make_model(backbone="slim").state_dict()
     steps, expected = (
         {name: (value - start[name]).double() for name, value in of.state_dict().items()}
         for of in (model, plain)
