@@ -31,7 +31,7 @@ from measuring.machine import describe, spread
 from tqdm import tqdm
 
 import torchreid_magnifier
-from torchreid_magnifier.data.companions import CompanionError
+from torchreid_magnifier.data.sidecars import SidecarError
 
 SIZES = ((384, 192), (256, 128), (128, 64))
 TRANSFORMS = (
@@ -54,14 +54,14 @@ def main() -> None:
                 for size in tqdm(args.sizes, unit="size", disable=None)
                 for transforms in TRANSFORMS
             ]
-        except (CompanionError, OSError, RuntimeError, ValueError) as error:  # torchreid's too
+        except (SidecarError, OSError, RuntimeError, ValueError) as error:  # torchreid's too
             sys.exit(f"loading.py: error: {error}")
     report = {
         "command": " ".join(["python", *sys.argv]),
         "date": date.today().isoformat(),
         "machine": describe(),
         "dataset": args.dataset,
-        "companions": args.companions,
+        "sidecars": args.sidecars,
         "results": results,
     }
     text = markdown(report)
@@ -75,7 +75,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--root", help="torchreid's data root; generated pedestrians without it")
     parser.add_argument("--dataset", help=f"default: market1501, or {MADE} without --root")
     parser.add_argument(
-        "--companions", choices=("masks", "textures"), default="masks", help="beside the images"
+        "--sidecars", choices=("masks", "textures"), default="masks", help="beside the images"
     )
     parser.add_argument("--images", type=int, default=150, help="in each turn")
     parser.add_argument("--turns", type=int, default=11)
@@ -107,10 +107,10 @@ def _size(text: str) -> tuple[int, int]:
 def measure(
     root: str, args: argparse.Namespace, size: tuple[int, int], transforms: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Processor time of an image, seconds, turn by turn: alone, and with its companion."""
+    """Processor time of an image, seconds, turn by turn: alone, and with its sidecar file."""
     alone, both = (
         _dataset(name, root, size, transforms)
-        for name in (args.dataset, f"{args.dataset}_{args.companions}")
+        for name in (args.dataset, f"{args.dataset}_{args.sidecars}")
     )
     step = max(len(alone) // args.images, 1)
     indices = range(0, len(alone), step)[: args.images]
@@ -129,7 +129,7 @@ def measure(
 
 def markdown(report: dict[str, Any]) -> str:
     """The table, and what it was measured on."""
-    machine, companions = report["machine"], report["companions"]
+    machine, sidecars = report["machine"], report["sidecars"]
     lines = [
         f"{report['dataset']}, commit {machine['commit']}, {report['date']}, "
         f"{machine['processor']}, one core, Python {machine['python']}, torch {machine['torch']}. "
@@ -137,7 +137,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"{len(report['results'][0]['alone'])} turns; `{report['command']}`",
         "",
         "| size | transforms | images a second, torchreid's images alone "
-        f"| with {companions} | times the processor time of an image alone |",
+        f"| with {sidecars} | times the processor time of an image alone |",
         "|---|---|---|---|---|",
     ]
     for result in report["results"]:

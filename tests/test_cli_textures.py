@@ -15,7 +15,7 @@ from torchreid import models as torchreid_models
 import torchreid_magnifier
 from torchreid_magnifier.annotate.textures import to_pixels
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.cli.textures import show
+from torchreid_magnifier.cli import textures as show
 from torchreid_magnifier.figures import pairs_figure
 from torchreid_magnifier.inference.network import open_network
 

@@ -348,7 +348,7 @@ def test_a_table_says_what_names_do_not(tmp_path, crops):
         ("train,crops/0.jpg,1", "expected 4 values"),
         ("train,crops/0.jpg,1,2,3", "expected 4 values"),
         ("Train,crops/0.jpg,1,2", "split: expected train, query, gallery, found 'Train'"),
-        ("train,crops/0.jpg,-1,2", "pid: expected a whole number from 0, found '-1'"),
+        ("train,crops/0.jpg,-2,2", "pid: expected a whole number from -1, found '-2'"),
         ("train,crops/0.jpg,1,c2", "camid: expected a whole number from 0, found 'c2'"),
         ("train,crops/9.jpg,1,2", "there is no file {root}/image_folder/crops/9.jpg"),
     ],
@@ -380,7 +380,11 @@ def test_a_table_that_is_none(tmp_path, crops, content):
     path = table(tmp_path)
     path.unlink()
     path.mkdir() if content is None else path.write_bytes(content)
-    expected = f"{path}, line 1: expected the columns" if content == b"" else f"{path}: cannot be"
+    expected = {
+        b"": f"{path}, line 1: expected the columns",
+        b"\xff\xfe\x00": f"{path}, line 1: expected text in UTF-8, or in UTF-16 with",
+        None: f"{path}: cannot be",
+    }[content]
     with pytest.raises(DatasetError) as error:
         build("image_folder", tmp_path)
     assert str(error.value).startswith(expected)
@@ -505,6 +509,6 @@ def test_labels_of_a_set_for_testing_only_are_made_when_they_are_asked_for(tmp_p
     images = dataset_images("occluded_reid_masks", str(tmp_path), everything=True)
     assert images.paths == [str(tmp_path / path) for path, *_ in REID]
     label(tmp_path, REID, "Occluded_REID_ps_label", "query")
-    assert [Path(images.companion_path(MASKS, path)).is_file() for path in images.paths] == [
+    assert [Path(images.sidecar_path(MASKS, path)).is_file() for path in images.paths] == [
         split == "query" for _, split, *_ in REID
     ]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import warnings
 from pathlib import Path
 
@@ -281,6 +282,53 @@ def test_damaged_label_files_name_the_file_and_the_command(tmp_path, labels):
     for name in (*bad, "colours.png", "glass.png", "absent.png", "absent.npy"):
         with pytest.raises(ImageError, match=f"{name}: .*masks make"):
             read_labels(tmp_path / name)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_palettes_of_fewer_bits_and_truth_values_are_labels(tmp_path, labels, bits):
+    labels = labels % 2**bits
+    image = Image.fromarray(labels.astype(bool) if bits == 1 else labels)
+    if bits > 1:
+        image.putpalette([40 * value % 256 for value in range(768)])
+    image.save(tmp_path / "a.png", bits=bits)
+    assert (read_labels(tmp_path / "a.png") == labels).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.zeros((2, 3, 8)), "shape (2, 3, 8) of float64"),
+        (np.zeros((2, 3), complex), "shape (2, 3) of complex128"),
+        (np.full((2, 3), "a"), "shape (2, 3) of <U1"),
+    ],
+)
+def test_an_array_that_is_no_map_of_numbers_says_what_it_is(tmp_path, array, found):
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(ImageError) as error:
+        read_labels(tmp_path / "m.npy")
+    assert f"(expected shape (height, width), found {found})" in str(error.value)
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    np.save(tmp_path / "m.npy", np.array([[Trap()]], dtype=object), allow_pickle=True)
+    for read in (read_labels, read_npy):
+        with pytest.raises(ImageError, match=r"m\.npy: cannot be read"):
+            read(tmp_path / "m.npy")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_an_error_survives_the_way_out_of_a_process(tmp_path):
+    with pytest.raises(ImageError) as error:
+        read_image(tmp_path / "absent.jpg")
+    again = pickle.loads(pickle.dumps(error.value))
+    assert type(again) is ImageError and str(again) == str(error.value)
+    assert error.value.problem == (
+        f"{tmp_path / 'absent.jpg'}: cannot be read as an image (there is no such file)"
+    )
 
 
 def test_an_array_of_any_shape_is_read_without_unpickling(tmp_path):

@@ -10,10 +10,10 @@ from filelock import FileLock
 from PIL import Image
 
 import torchreid_magnifier
-from torchreid_magnifier.annotate.importing import split_classes
-from torchreid_magnifier.annotate.label_tables import FORMATS, Class, Format
+from torchreid_magnifier.annotate.importers import split_classes
+from torchreid_magnifier.annotate.importers.tables import FORMATS, Class, Format
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.data.masks import read_mask
+from torchreid_magnifier.images import read_labels
 from torchreid_magnifier.parts import FOREGROUND, PARTS
 from torchreid_magnifier.synthetic import Settings, generate
 
@@ -121,7 +121,7 @@ def test_label_maps(name, crops, capsys):
     assert run_import(crops, name, "--workers", "2") == 0
     table = EXPECTED[name]
     for number, stem in enumerate(stems(crops)):
-        labels = read_mask(crops / "crops_ps_label" / stem.with_suffix(".png"))
+        labels = read_labels(crops / "crops_ps_label" / stem.with_suffix(".png"))
         classes = classes_of(number, len(table))
         expected = [[table[value] for value in row] for row in classes]
         assert labels.tolist() == expected
@@ -159,7 +159,7 @@ def test_confidence_fields(file, size, field, cell_of, tmp_path):
     fields[list(CHANNELS)] = random.uniform(0, 1, (len(CHANNELS), *field))
     np.save(tmp_path / "parsed" / file, fields)
     assert run_import(tmp_path, "bpbreid") == 0
-    labels = read_mask(tmp_path / "crops_ps_label/x.png")
+    labels = read_labels(tmp_path / "crops_ps_label/x.png")
     assert labels.shape == size
 
     def at(values, y, x):
@@ -240,7 +240,7 @@ def test_keypoints_find_the_limbs_in_clothes(tmp_path):
         os.link(made / entry.image, target)
         parsed = tmp_path / "parsed" / target.parent.relative_to(tmp_path / "crops")
         parsed.mkdir(parents=True, exist_ok=True)
-        save_palette(parsed, target.stem, table[read_mask(made / entry.labels)])
+        save_palette(parsed, target.stem, table[read_labels(made / entry.labels)])
     keypoints = json.loads((made / "keypoints.json").read_text())
     for image in keypoints["images"]:
         image["file_name"] = os.path.basename(image["file_name"])
@@ -250,8 +250,8 @@ def test_keypoints_find_the_limbs_in_clothes(tmp_path):
         both, either = np.zeros(len(PARTS)), np.zeros(len(PARTS))
         for entry in entries:
             name = os.path.relpath(entry.labels, "images_ps_label")
-            found = read_mask(tmp_path / "crops_ps_label" / name)
-            true = read_mask(made / entry.labels)
+            found = read_labels(tmp_path / "crops_ps_label" / name)
+            true = read_labels(made / entry.labels)
             for part in FOREGROUND:
                 both[part] += ((found == part) & (true == part)).sum()
                 either[part] += ((found == part) | (true == part)).sum()
@@ -313,8 +313,8 @@ def test_labels_outside_the_table(crops, capsys):
     save_palette(crops / "parsed/a", "0001_c1", labels)
     assert run_import(crops, "lip") == 2
     assert error_of(capsys) == (
-        f"{crops}/parsed/a/0001_c1.png: expected the labels 0 to 19 of lip, found 25: is it of "
-        "another format? (torchreid-magnifier masks formats prints all)"
+        f"{crops}/parsed/a/0001_c1.png: expected the labels 0 to 19 of lip, found 25 at x=7, y=5: "
+        "is it of another format? (torchreid-magnifier masks formats prints all)"
     )
 
 
@@ -323,7 +323,7 @@ def test_values_that_are_no_labels(labels, crops, capsys):
     fill(crops, "densepose14")
     np.save(crops / "parsed/b/0002_c1.npy", labels)
     assert run_import(crops, "densepose14") == 2
-    found = f"found {labels[0, 0]:g}: is it of another format?"
+    found = f"found {labels[0, 0]:g} at x=0, y=0: is it of another format?"
     assert f"b/0002_c1.npy: expected the labels 0 to 14 of densepose14, {found}" in error_of(capsys)
 
 
@@ -341,25 +341,26 @@ def test_faults_of_single_files_are_all_told(crops, capsys):
     save_grey(parsed / "b", "0002_c1", np.zeros((10, 20)))
     (parsed / "b/0003_c2.png").write_bytes(b"no image")
     Image.new("RGB", (WIDTH, HEIGHT)).save(crops / "crops/b/colour.jpg")
-    Image.new("RGB", (WIDTH, HEIGHT)).save(parsed / "b/colour.png")
+    Image.new("RGB", (WIDTH, HEIGHT), "red").save(parsed / "b/colour.png")
     (crops / "crops/b/damaged.jpg").write_bytes(b"no image")
     save_grey(parsed / "b", "damaged", np.zeros((HEIGHT, WIDTH)))
     assert run_import(crops, "lip") == 1
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("has no")]
+    told = capsys.readouterr().err.splitlines()[-6:]
+    assert told.pop(0).endswith("images without labels: 5")
     for line, message in zip(
         told,
         (
             f"{crops}/crops/a/0001_c1.jpg: there is no {parsed}/a/0001_c1.png, ",
             f"{parsed}/b/0002_c1.png: expected 64x128, the size of {crops}/crops/b/0002_c1.jpg, "
             "found 20x10",
-            f"{parsed}/b/0003_c2.png: cannot be read (",
-            f"{parsed}/b/colour.png: expected one channel of part labels, found an image of mode "
-            "'RGB'",
-            f"{crops}/crops/b/damaged.jpg: the image cannot be read (",
+            f"{parsed}/b/0003_c2.png: cannot be read as a label map (",
+            f"{parsed}/b/colour.png: cannot be read as a label map (expected one channel or three "
+            "equal ones, found mode 'RGB')",
+            f"{crops}/crops/b/damaged.jpg: cannot be read as an image (",
         ),
         strict=True,
     ):
-        assert line.startswith(f"has no labels: {message}")
+        assert line.startswith(f"  {message}")
     assert written(crops) == {}
 
 
@@ -381,7 +382,7 @@ def test_a_pickle_is_not_run(crops, capsys):
     np.save(crops / "parsed/a/0001_c1.npy", np.array([Evil()], object), allow_pickle=True)
     assert run_import(crops, "densepose14") == 1
     assert run_import(crops, "bpbreid", "--overwrite") == 1
-    assert capsys.readouterr().err.count("0001_c1.npy: cannot be read (") == 2
+    assert capsys.readouterr().err.count("0001_c1.npy: cannot be read as a") == 2
     assert not (crops / "ran").exists()
 
 

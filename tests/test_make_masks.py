@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from torchreid_magnifier.annotate.images import folder_images
-from torchreid_magnifier.annotate.make import make_masks
+from torchreid_magnifier.annotate.masks import make_masks
 from torchreid_magnifier.annotate.poses import pose_from_coco
 from torchreid_magnifier.cli import main
 

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 from torchreid import data as torchreid_data
 from torchvision import transforms as T
 
-from torchreid_magnifier.data.datasets import with_masks
+from torchreid_magnifier.data.datasets import read_here, with_masks
 from torchreid_magnifier.data.masks import MaskError
 from torchreid_magnifier.data.transforms import JointTransform
+from torchreid_magnifier.images import ImageError, open_image
 
 TinyPeopleMasks = with_masks(TinyPeople, "tiny_people")
 MorePeopleMasks = with_masks(MorePeople, "more_people")
@@ -177,11 +178,33 @@ def test_an_image_that_becomes_unreadable_is_an_error_and_no_endless_loop(root):
     dataset = TinyPeopleMasks(root=root, transform=flip(), verbose=False)
     path = dataset.train[5][0]
     Path(path).write_bytes(b"no image")
-    with pytest.raises(OSError) as error:
+    with pytest.raises(ImageError, match=f"^{path}: cannot be read as an image .* remove it$"):
         dataset[5]
-    assert str(error.value) == (
-        f"{path}: the image cannot be read (cannot identify image file '{path}')"
-    )
+
+
+@pytest.mark.parametrize("mode", ["query", "gallery"])
+def test_nor_is_it_an_endless_loop_in_testing(root, mode):
+    dataset = TinyPeopleMasks(root=root, mode=mode, transform=T.ToTensor(), verbose=False)
+    whole = dataset[0]["img"]
+    path = dataset.data[0][0]
+    assert torch.equal(whole, T.ToTensor()(open_image(path)))
+    Path(path).write_bytes(b"no image")
+    with pytest.raises(ImageError, match=path):
+        dataset[0]
+
+
+def test_a_plain_dataset_is_read_through_the_same_door_when_asked(root):
+    dataset = TinyPeople(root=root, transform=T.ToTensor(), verbose=False)
+    before = dataset[3]
+    read_here(dataset)
+    assert isinstance(dataset, TinyPeople) and type(dataset).__name__ == "TinyPeople"
+    again = pickle.loads(pickle.dumps(dataset))
+    for made in (dataset[3], again[3]):
+        assert torch.equal(made.pop("img"), before["img"])
+        assert made == {key: value for key, value in before.items() if key != "img"}
+    Path(dataset.data[3][0]).write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        dataset[3]
 
 
 # Several sources

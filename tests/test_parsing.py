@@ -10,8 +10,8 @@ import pytest
 
 from torchreid_magnifier.annotate import ParsingError
 from torchreid_magnifier.annotate.drawing import draw_parts
-from torchreid_magnifier.annotate.keypoints import KeypointFiles, read_names
-from torchreid_magnifier.annotate.person_mask import PersonMask
+from torchreid_magnifier.annotate.parsers.keypoints import KeypointFiles, read_names
+from torchreid_magnifier.annotate.parsers.rcnn import PersonMask
 from torchreid_magnifier.annotate.poses import central_pose, pose_from_14, pose_from_coco
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS, PARTS
 from torchreid_magnifier.synthetic.generate import plan

@@ -68,7 +68,7 @@ def test_losses():
 
 
 @pytest.mark.parametrize("suffix", ["_masks", "_textures"])
-def test_every_image_dataset_has_its_companions(suffix):
+def test_every_image_dataset_has_its_masks_and_textures(suffix):
     plain = [name for name in DATASETS if not name.endswith(("_masks", "_textures"))]
     names = [name for name in plain if not name.startswith("test_")]  # those of other tests
     assert {"market1501", "cuhk03", "dukemtmcreid", "msmt17", "synthetic_pedestrians"} <= set(names)
@@ -79,7 +79,7 @@ def test_every_image_dataset_has_its_companions(suffix):
         assert not {name + suffix + other for other in ("_masks", "_textures")} & set(DATASETS)
 
 
-def test_a_dataset_of_the_users_own_gets_companions_when_registered_again():
+def test_a_dataset_of_the_users_own_gets_sidecar_files_when_registered_again():
     class Mine(torchreid.data.ImageDataset):
         pass
 

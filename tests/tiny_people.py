@@ -36,10 +36,10 @@ def places(root: Path, suffix: str) -> Iterator[tuple[Path, Path]]:
     for folder in ("tiny", "more"):
         for split in SPLITS:
             images = root / folder / "images" / split
-            companions = root / folder / f"images{suffix}" / split
+            sidecars = root / folder / f"images{suffix}" / split
             images.mkdir(parents=True)
-            companions.mkdir(parents=True)
+            sidecars.mkdir(parents=True)
             for pid in range(PIDS):
                 for view in range(VIEWS):
                     name = f"{pid}_{view % 2}_{view}.png"
-                    yield images / name, companions / name
+                    yield images / name, sidecars / name

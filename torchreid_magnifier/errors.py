@@ -1,4 +1,8 @@
-"""The base class of the errors that this package raises on purpose."""
+"""The base class of the errors that this package raises on purpose, and how they list things."""
+
+from collections.abc import Sequence
+
+_LISTED = 5  # lines of a kind that a message shows
 
 
 class MagnifierError(Exception):
@@ -9,3 +13,11 @@ class MagnifierError(Exception):
     """
 
     exit_status = 2  # what was given is wrong; 1 for what went wrong on the way
+
+
+def listed(what: str, lines: Sequence[str]) -> str:
+    """Return the number of lines of a kind and the first of them, as text of several lines."""
+    shown = [f"{what}: {len(lines)}", *(f"  {line}" for line in lines[:_LISTED])]
+    if len(lines) > _LISTED:
+        shown.append(f"  ... and {len(lines) - _LISTED} more")
+    return "\n".join(shown)

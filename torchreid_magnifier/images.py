@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 
@@ -26,7 +26,9 @@ from .parts import NUM_PARTS
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
 # What the names of folders with label maps and with textures end in: these hold no images.
 LABELS_SUFFIX, TEXTURES_SUFFIX = "_ps_label", "_texture"
-MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: 256 MB of RGB
+# Against decompression bombs: decoded, turned and copied, such an image takes half a gigabyte.
+MAX_PIXELS = 40_000_000
+_LARGE = MAX_PIXELS // 10  # larger images are decoded by one thread at a time
 
 # Not all that Pillow knows: some formats start other programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
@@ -43,7 +45,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ROUNDING = 1e-3  # by which values of 0..1 may lie outside
-_truncated_switch = Lock()
+_one_large, _truncated_switch = Lock(), Lock()
 
 _ADVICE = "copy or make it anew, or remove it"
 _LABELS_ADVICE = "remove it, and 'torchreid-magnifier masks make' (or 'masks import') makes it anew"
@@ -51,7 +53,16 @@ _REASON = 160  # letters of a library's reason that a message shows
 
 
 class ImageError(MagnifierError):
-    """An image or label map that cannot be read."""
+    """An image or label map that cannot be read.
+
+    Args:
+        problem: file and reason; kept, for lists of them.
+        advice: on what to do, which ends the message.
+    """
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__(f"{problem}: {advice}" if advice else problem)
+        self.problem = problem
 
 
 class LabelError(ImageError):
@@ -73,7 +84,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             ``MAX_PIXELS``, or its values fit no range of brightness.
     """
     try:
-        with _opened(path) as image:
+        with _opened(path) as image, _not_too_many(image):
             _load_whole(image)
             turn = _UPRIGHT.get(_orientation(image))
             rgb = (_in_8_bits(image) if _is_deep(image.mode) else image).convert("RGB")
@@ -134,7 +145,8 @@ def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
         y, x = np.argwhere(wrong)[0]
         raise LabelError(
             f"{os.fspath(path)}: expected the integer labels 0 to {NUM_PARTS - 1}, found "
-            f"{labels[y, x]:g} at x={x}, y={y}: {_LABELS_ADVICE}"
+            f"{labels[y, x]:g} at x={x}, y={y}",
+            _LABELS_ADVICE,
         )
     return labels.astype(np.uint8, copy=False)
 
@@ -167,8 +179,8 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
     """Return the array of a ``.npy`` file, which is never unpickled.
 
     Raises:
-        ImageError: the file is missing, damaged or cut short, or larger than ``MAX_PIXELS`` would
-            be in 64-bit numbers.
+        ImageError: the file is missing, damaged or cut short, or larger than ``MAX_PIXELS`` in
+            32 bits.
     """
     try:
         return _npy(path)
@@ -238,7 +250,7 @@ def _classes(
     if os.fspath(path).lower().endswith(".npy"):
         array = _npy(path)
     else:
-        with _opened(path) as image:
+        with _opened(path) as image, _not_too_many(image):
             _load_whole(image)
             array = _channel(image, count, colour_channel)
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "buif":
@@ -255,8 +267,8 @@ def _npy(path: str | os.PathLike[str]) -> np.ndarray:
         raise ValueError("the file is empty")
     # Mapped, the header's shape is compared with the size of the file before memory is taken.
     mapped = np.lib.format.open_memmap(os.fspath(path), mode="r")
-    if mapped.nbytes > 8 * MAX_PIXELS:
-        raise ValueError(f"an array of shape {mapped.shape} is too large")
+    if mapped.nbytes > 4 * MAX_PIXELS:
+        raise ValueError(f"expected at most {4 * MAX_PIXELS} bytes, found {mapped.nbytes}")
     return np.array(mapped)
 
 
@@ -272,14 +284,22 @@ def _opened(path: str | os.PathLike[str]) -> Image.Image:
         if (float_image := _float_tiff(path)) is None:
             raise
         return float_image
-    if image.width * image.height > MAX_PIXELS:
+    try:
+        _check_size(*image.size, deep=_is_deep(image.mode))
+    except ValueError:
         image.close()
-        raise ValueError(_too_large(*image.size))
+        raise
     return image
 
 
-def _too_large(width: int, height: int) -> str:
-    return f"{width}x{height} are more than {MAX_PIXELS} pixels"
+def _check_size(width: int, height: int, deep: bool) -> None:
+    most = MAX_PIXELS // 4 if deep else MAX_PIXELS
+    if width * height > most:
+        raise ValueError(f"{width}x{height} are more than {most} pixels")
+
+
+def _not_too_many(image: Image.Image) -> AbstractContextManager[object]:
+    return _one_large if image.width * image.height > _LARGE else nullcontext()
 
 
 def _float_tiff(path: str | os.PathLike[str]) -> Image.Image | None:
@@ -291,9 +311,7 @@ def _float_tiff(path: str | os.PathLike[str]) -> Image.Image | None:
         tags = ImageFileDirectory_v2(start)
         file.seek(tags.next)
         tags.load(file)
-        width, height = tags[256], tags[257]
-        if width * height > MAX_PIXELS // 4:  # floats
-            raise ValueError(_too_large(width, height))
+        _check_size(tags[256], tags[257], deep=True)
         file.seek(0)
         pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.dtype.kind != "f":
@@ -413,7 +431,7 @@ def _unreadable(
         reason = "the file is empty" if empty else "its content is none"
     if len(reason) > _REASON or not reason.isprintable():
         reason = repr(reason)[:_REASON] + " ..."
-    return ImageError(f"{os.fspath(path)}: cannot be read as {what} ({reason}): {advice}")
+    return ImageError(f"{os.fspath(path)}: cannot be read as {what} ({reason})", advice)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

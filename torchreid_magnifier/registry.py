@@ -45,7 +45,7 @@ SCHEDULES = {  # name -> method of the warm-up
 OPTIMIZER = "san_adam"
 OWN_MODULES = "TORCHREID_MAGNIFIER_IMPORT"
 EVALUATION_SWITCH = "TORCHREID_MAGNIFIER_EVALUATION"
-_WITH_COMPANIONS = {MASKS_SUFFIX: with_masks, TEXTURES_SUFFIX: with_textures}
+_WITH_SIDECARS = {MASKS_SUFFIX: with_masks, TEXTURES_SUFFIX: with_textures}
 
 
 def register() -> None:
@@ -190,9 +190,11 @@ def _register_datasets() -> None:
                 f"{OWN_FOLDERS}: there is a dataset {name!r} already; rename the folder"
             )
     for name, dataset in list(registered.items()):
-        if name.endswith(tuple(_WITH_COMPANIONS)):
+        if name.endswith(tuple(_WITH_SIDECARS)):
             continue
-        for suffix, extended in _WITH_COMPANIONS.items():
+        if not (isinstance(dataset, type) and issubclass(dataset, torchreid.data.ImageDataset)):
+            continue  # a user's own kind, which has no place for more than an image
+        for suffix, extended in _WITH_SIDECARS.items():
             if name + suffix not in registered:
                 registered[name + suffix] = extended(dataset, name)
 

@@ -177,4 +177,4 @@ def _head(pose: Pose, unit: float) -> tuple[np.ndarray, np.ndarray, float] | Non
 
 
 def _known(points: np.ndarray) -> np.ndarray:
-    return points[~np.isnan(points[:, 0])]
+    return np.asarray(points[~np.isnan(points[:, 0])])

@@ -1,4 +1,4 @@
-"""Which images get companions, part labels for one, and where these are written."""
+"""Which images get sidecar files, part labels for one, and where these are written."""
 
 from __future__ import annotations
 
@@ -6,76 +6,72 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
-from torchreid import data as torchreid_data
-
-from ..data.companions import UNREADABLE, CompanionFiles
 from ..data.datasets import plain_name
-from ..data.folders import files_below
-from ..data.image_datasets.base import IMAGE_ENDINGS
+from ..data.reading import read_dataset
+from ..data.sidecars import SidecarFiles
+from ..images import IMAGE_ENDINGS, files_below, image_files
 from ..registry import trains_only
 from . import ParsingError
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images and the folder whose structure their companions repeat.
+    """Images and the folder whose structure their sidecar files repeat.
 
     Attributes:
-        root: the image root; companions lie in a folder named like it with a suffix added.
+        root: the image root; sidecar files lie in a folder named like it with a suffix added.
         paths: absolute paths below ``root``.
-        top: last folder in which companions are looked for (see ``CompanionFiles.find``).
+        top: last folder in which sidecar files are looked for (see ``SidecarFiles.find``).
     """
 
     root: str
     paths: list[str]
     top: str
 
-    def companion_root(self, kind: CompanionFiles) -> str:
-        """The folder into which companions are written."""
+    def sidecar_root(self, kind: SidecarFiles) -> str:
+        """Return the folder into which sidecar files are written."""
         return self.root + kind.suffix
 
-    def companion_path(self, kind: CompanionFiles, path: str) -> str:
-        """Where the companion of an image is written."""
+    def sidecar_path(self, kind: SidecarFiles, path: str) -> str:
+        """Return where the sidecar file of an image is written."""
         relative = os.path.splitext(os.path.relpath(path, self.root))[0]
-        return os.path.join(self.companion_root(kind), relative + ".png")
+        return os.path.join(self.sidecar_root(kind), relative + ".png")
 
     def folders(self) -> dict[str, list[str]]:
-        """Every folder with images in or below ``root``, wanted or not -> its sorted names."""
-        return dict(files_below(self.root, IMAGE_ENDINGS))
+        """Return every folder with images in or below ``root`` -> all their sorted names."""
+        return dict(files_below(self.root))
 
 
 def dataset_images(
     name: str, root: str, everything: bool = False, cuhk03_labeled: bool = False
 ) -> Images:
-    """The images of a registered torchreid dataset.
+    """Return the images of a registered torchreid dataset.
 
     Args:
         name: registered name; that of a ``_masks`` or ``_textures`` dataset means the dataset it is
             made of.
         root: data root.
-        everything: query and gallery images too, not only those to train on.
-        cuhk03_labeled: of CUHK03, the images with boxes drawn by hand instead of the detected ones.
+        everything: query and gallery images too and what ``combineall`` adds, not only those to
+            train on.
+        cuhk03_labeled: of CUHK03, the images with boxes drawn by hand, not the detected ones.
 
     Raises:
-        ParsingError: the dataset cannot be read from ``root``, or has none of these images.
+        DatasetError: the dataset cannot be read from ``root``.
+        ParsingError: it has none of these images.
     """
     name = plain_name(name)
-    try:
-        dataset = torchreid_data.datasets.init_image_dataset(
-            name,
-            root=root,
-            # All lists are read in any mode; some sets have nothing to train on.
-            mode="train" if trains_only(name) else "query",
-            verbose=False,
-            cuhk03_labeled=cuhk03_labeled,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ParsingError(f"cannot read dataset {name} in {root}: {error}") from error
+    dataset = read_dataset(
+        name,
+        root,
+        # All lists are read in any mode; some sets have nothing to train on.
+        mode="train" if trains_only(name) else "query",
+        combineall=everything,  # MSMT17 then has one list more
+        cuhk03_labeled=cuhk03_labeled,
+    )
 
-    def absolute(samples: Sequence[tuple]) -> list[str]:
+    def absolute(samples: Sequence[Any]) -> list[str]:
         return list(dict.fromkeys(os.path.abspath(sample[0]) for sample in samples))
 
     train = absolute(dataset.train)
@@ -91,19 +87,15 @@ def dataset_images(
 
 
 def folder_images(folder: str) -> Images:
-    """The images in a folder and all folders below it.
+    """Return the images in a folder and all folders below it.
 
     Raises:
-        ParsingError: there is no such folder, no image in it, or two images for one companion.
+        ParsingError: there is no such folder, no image in it, or two images for one sidecar file.
     """
     if not os.path.isdir(folder):
         raise ParsingError(f"there is no folder {folder}")
     root = os.path.abspath(folder)
-    paths = [
-        os.path.join(parent, name)
-        for parent, names in files_below(root, IMAGE_ENDINGS)
-        for name in names
-    ]
+    paths = image_files(root)
     if not paths:
         raise ParsingError(
             f"{folder}: expected images ({', '.join(IMAGE_ENDINGS)}) in it or below, found none"
@@ -117,16 +109,7 @@ def _images(root: str, paths: list[str], top: str) -> Images:
         other = by_stem.setdefault(os.path.splitext(path)[0], path)
         if other != path:
             raise ParsingError(
-                f"{other} and {Path(path).name} would share one companion (labels, texture): "
+                f"{other} and {Path(path).name} would share one sidecar file (labels, texture): "
                 "rename one of them"
             )
     return Images(root, paths, top)
-
-
-def read_pixels(path: str) -> np.ndarray | str:
-    """An image, RGB, uint8 (H, W, 3), or why it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except UNREADABLE as error:
-        return str(error)

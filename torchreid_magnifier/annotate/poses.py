@@ -49,7 +49,7 @@ class Pose:
     def points(self) -> np.ndarray:
         """(P, 2) all known points."""
         points = np.concatenate([self.joints, self.face[None], self.crown[None], self.neck[None]])
-        return points[~np.isnan(points[:, 0])]
+        return np.asarray(points[~np.isnan(points[:, 0])])
 
     @property
     def height(self) -> float:

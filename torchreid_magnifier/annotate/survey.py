@@ -1,4 +1,4 @@
-"""What the label maps of a set of images hold."""
+"""Counts of what the label maps of a set of images hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.masks import MaskError, find_mask, read_mask
+from ..data.masks import find_mask
+from ..images import ImageError, read_labels
 from ..parts import FOREGROUND, NUM_PARTS, PARTS
 
 
@@ -30,7 +31,7 @@ class Survey:
     pixels: np.ndarray
 
     def without(self, part: int) -> list[str]:
-        """The images in whose map a part (0 to 7) does not appear."""
+        """Return the images in whose map a part (0 to 7) does not appear."""
         absent = self.pixels[:, part] == 0
         return [path for path, is_absent in zip(self.readable, absent, strict=True) if is_absent]
 
@@ -54,16 +55,16 @@ class Survey:
         return "\n".join(lines)
 
 
-def survey_masks(paths: Sequence[str], top: str | os.PathLike) -> Survey:
-    """Reads the label maps of images, wherever :func:`find_mask` finds them below ``top``."""
+def survey_masks(paths: Sequence[str], top: str | os.PathLike[str]) -> Survey:
+    """Read the label maps of images, wherever :func:`find_mask` finds them below ``top``."""
 
     def count(path: str) -> tuple[bool, np.ndarray | None]:
         mask = find_mask(path, top)
         if mask is None:
             return False, None
         try:
-            return True, np.bincount(read_mask(mask).ravel(), minlength=NUM_PARTS)
-        except MaskError:
+            return True, np.bincount(read_labels(mask).ravel(), minlength=NUM_PARTS)
+        except ImageError:
             return True, None
 
     with ThreadPoolExecutor() as pool:

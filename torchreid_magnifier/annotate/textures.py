@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from ..inference.network import Network
 from ..models import ReIDModel
 from . import ParsingError
 from .images import Images
-from .make import BatchMaker, make_companions
+from .writing import BatchMaker, make_sidecars
 
 _AT_ONCE = 2  # one batch is read while the network works on another
 
@@ -28,13 +29,13 @@ _AT_ONCE = 2  # one batch is read while the network works on another
 def make_textures(
     images: Images, network: Network, *, batch_size: int = 16, overwrite: bool = False
 ) -> list[str]:
-    """Writes the texture of every image that has none, where ``_textures`` datasets find it.
+    """Write the texture of every image that has none, where ``_textures`` datasets find it.
 
     They are RGB, of 8 bits, as high as the network's images and twice as wide. Each file is
     complete or not there. One run at a time writes into a folder.
 
     Args:
-        network: a SAN with a decoder.
+        network: whose model decodes textures, such as ``san_pg``.
         batch_size: images that the network sees at once.
         overwrite: make all textures anew.
 
@@ -58,7 +59,7 @@ def make_textures(
         "weights": network.sha256,
         "settings": asdict(network.preprocessing),
     }
-    return make_companions(
+    return make_sidecars(
         TextureFiles(),
         images,
         lambda: _Decoder(model, network),
@@ -70,7 +71,7 @@ def make_textures(
 
 
 def to_pixels(textures: Tensor) -> np.ndarray:
-    """Decoded textures (N, 3, height, width) as uint8 (N, height, width, 3).
+    """Return decoded textures (N, 3, height, width) as uint8 (N, height, width, 3).
 
     -1 becomes 0 and 1 becomes 255; what lies beyond, as it may, becomes the nearest of these.
     """
@@ -89,4 +90,5 @@ class _Decoder(BatchMaker):
         prepare, device = self._network.preprocessing, self._network.device
         batch = torch.stack([prepare(Image.fromarray(image)) for image in images])
         with self.one_batch, torch.inference_mode():
-            return list(to_pixels(self._model.decode(batch.to(device)).texture))
+            decoder: Any = self._model  # has decode(): make_textures looked at decodes_textures
+            return list(to_pixels(decoder.decode(batch.to(device)).texture))

@@ -48,7 +48,7 @@ class Workers:
     ) -> None:
         self._count = count
         self._ahead = ahead or _AHEAD * count
-        # For processes too: what is missing is downloaded once, and an error told once.
+        # For processes too: what is missing is downloaded once, and an error said once.
         work = make_work()
         self._pool: Executor
         if processes:
@@ -67,13 +67,13 @@ class Workers:
         self._pool.shutdown(cancel_futures=True)
 
     def map(self, batches: Iterable[Sequence[Any]]) -> Iterator[Any]:
-        """The result of each batch, in their order.
+        """Yield the result of each batch, in their order.
 
         Raises:
             ParsingError: a process ended.
             Exception: whatever the work raises.
         """
-        begun: deque[Future] = deque()
+        begun: deque[Future[Any]] = deque()
         try:
             for batch in batches:
                 with _interrupts_held():  # a process that starts would print where it was

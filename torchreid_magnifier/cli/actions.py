@@ -1,24 +1,24 @@
-"""Commands that have subcommands of their own, one module each."""
+"""Commands that have subcommands of their own, one module or class each."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from typing import Any
 
 
 def run_action(
     command: str,
     description: str,
-    actions: Mapping[str, ModuleType],
+    actions: Mapping[str, Any],
     argv: Sequence[str],
 ) -> int:
-    """Runs the subcommand that ``argv`` names.
+    """Run the subcommand that ``argv`` names.
 
     Args:
         command: name of the command.
         description: for its ``--help``.
-        actions: subcommand -> module with ``HELP``, ``add_arguments(parser)`` and
+        actions: subcommand -> module or class with ``HELP``, ``add_arguments(parser)`` and
             ``run(args) -> int`` (the exit status).
         argv: the subcommand and its arguments.
 
@@ -35,4 +35,5 @@ def run_action(
         subparser.set_defaults(usage_error=subparser.error)
         action.add_arguments(subparser)
     args = parser.parse_args(argv)
-    return actions[args.action].run(args)
+    status: int = actions[args.action].run(args)
+    return status

@@ -24,9 +24,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from .. import figures
-from ..data.masks import find_mask, read_mask
+from ..data.masks import find_mask
 from ..experiments.comparison import GLOBAL, WHOLE, Comparison, Sample, Settings, Stage
 from ..files import write_atomically
+from ..images import open_image, read_labels
 from ..losses.metrics import confusion, iou_per_part
 from ..models.regions import shrink_labels
 from ..parts import NUM_PARTS
@@ -228,14 +229,13 @@ def _caption(query: Sample, occluded: np.bool_) -> str:
 
 
 def _image(sample: Sample) -> Image.Image:
-    with Image.open(sample.path) as image:
-        return image.convert("RGB")
+    return open_image(sample.path)
 
 
 def _labels(sample: Sample) -> np.ndarray:
     path = find_mask(sample.path)
     assert path is not None, f"the generated data has labels for {sample.path}"
-    return read_mask(path)
+    return read_labels(path)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -13,22 +13,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..annotate import ParsingError
-from ..annotate.images import Images, read_pixels
-from ..data.companions import CompanionFiles
+from ..annotate.images import Images
+from ..data.sidecars import SidecarFiles
 from ..figures import save
+from ..images import ImageError, read_image
 from .arguments import check_picture, positive
 from .image_options import add_image_options, chosen_images
 
 _MOST = 600  # matplotlib draws no picture of more than 65536 pixels
-_CAPTION = 26  # letters that fit above an image and its companion
+_CAPTION = 26  # letters that fit above an image and its sidecar file
 _BLANK = np.zeros((128, 64, 3), np.uint8)
 
-# An image, its companion or why it cannot be shown, and a caption.
+# An image, its sidecar file or why it cannot be shown, and a caption.
 Example = tuple[np.ndarray, np.ndarray | str, str]
 
 
 def add_sheet_options(parser: argparse.ArgumentParser, out: str) -> None:
-    """Adds which images, how many of them, and the file, by default ``out``."""
+    """Add which images, how many of them, and the file, by default ``out``."""
     add_image_options(parser)
     parser.add_argument("--count", type=positive, default=24, metavar="N", help="images to show")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of images")
@@ -41,7 +42,7 @@ def draw_sheet(
     example: Callable[[str, Images], Example],
     sheet: Callable[[Sequence[Any], str], Figure],
 ) -> int:
-    """Draws the sheet that the options mean and writes it; returns the exit status.
+    """Draw the sheet that the options mean and write it; return the exit status.
 
     Args:
         what: belongs to the images, in the plural.
@@ -59,7 +60,7 @@ def draw_sheet(
     count = min(args.count, len(images.paths))
     chosen = random.Random(args.seed).sample(sorted(images.paths), count)
     examples = [example(path, images) for path in sorted(chosen)]
-    lacking = sum(isinstance(companion, str) for _, companion, _ in examples)
+    lacking = sum(isinstance(sidecar, str) for _, sidecar, _ in examples)
     name = args.dataset or os.path.basename(images.root)
     title = f"{name}: {count} of {len(images.paths)} images"
     if lacking:
@@ -72,21 +73,21 @@ def draw_sheet(
 def read_example(
     path: str,
     images: Images,
-    files: CompanionFiles,
-    read: Callable[[str], np.ndarray],
+    files: SidecarFiles,
     what: str,
 ) -> Example:
-    """An image and its companion, called ``what``."""
+    """Return an image and its sidecar file, called ``what``."""
     caption = os.path.relpath(path, images.root)
     if len(caption) > _CAPTION:
         caption = os.path.basename(path)[-_CAPTION:]
-    image = read_pixels(path)
-    if isinstance(image, str):
+    try:
+        image = read_image(path)
+    except ImageError:
         return _BLANK, "unreadable\nimage", caption
     found = files.find(path, images.top)
     if found is None:
         return image, f"no {what}", caption
     try:
-        return image, read(found), caption
-    except files.error:
+        return image, files.read(found), caption
+    except ImageError:
         return image, f"faulty\n{what}", caption

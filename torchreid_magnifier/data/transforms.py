@@ -1,7 +1,8 @@
-"""One random draw for an image and its label map, from a transform made for images alone.
+"""Transforms for an image and its sidecar file, from one made for images alone.
 
 torchreid builds a ``Compose`` for images (``build_transforms``). :class:`JointTransform` runs it
-as it is, and lets the labels follow the transforms that move pixels.
+as it is, and lets a label map follow the transforms that move pixels, in one random draw;
+:class:`TextureTransform` puts a texture, which no transform touches, behind it.
 """
 
 import copy
@@ -10,26 +11,27 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as nn_functional
 from PIL import Image
 from torchreid import data as torchreid_data
 from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 from ..parts import BACKGROUND
-from .fused_steps import ToNormalizedTensor, fused_steps, with_room
 
 Kind = Literal["geometric", "image"]
+Step = Callable[..., Any]  # a transform
 
 # torchreid.data.transforms, wherever this distribution keeps it.
 _torchreid = importlib.import_module(f"{torchreid_data.__name__}.transforms")
 
 # How the state of each generator of random numbers is read and set.
-_GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
+_GENERATORS: dict[str, tuple[Step, Step]] = {
     "random": (random.getstate, random.setstate),
     "numpy": (np.random.get_state, np.random.set_state),
     "torch": (torch.get_rng_state, torch.set_rng_state),
@@ -38,7 +40,7 @@ _GENERATORS: dict[str, tuple[Callable[[], Any], Callable[[Any], None]]] = {
 
 @contextmanager
 def keeping_random_states(generators: Sequence[str] = tuple(_GENERATORS)) -> Iterator[None]:
-    """Random numbers that are drawn in here are drawn again afterwards.
+    """Set generators back, so that what is drawn in here is drawn again afterwards.
 
     Args:
         generators: of ``random``, ``numpy`` and ``torch``, those that are set back.
@@ -72,7 +74,6 @@ _IMAGE = (
     T.PILToTensor,
     T.ConvertImageDtype,
     T.Normalize,
-    ToNormalizedTensor,
     T.ColorJitter,
     T.Grayscale,
     T.RandomGrayscale,
@@ -106,7 +107,7 @@ class JointTransform:
 
     Raises:
         TypeError: a transform in it is not known to move pixels or to leave them in place.
-            :meth:`register` tells.
+            :meth:`register` declares it.
 
     Example:
         >>> joint = JointTransform(T.Compose([T.Resize((4, 2)), T.ToTensor()]))
@@ -117,12 +118,12 @@ class JointTransform:
     # Class -> generators it draws from if it moves pixels, None if it does not.
     _known: dict[type, tuple[str, ...] | None] = {**_GEOMETRIC, **dict.fromkeys(_IMAGE)}
 
-    def __init__(self, transform: Callable[[Any], Any]):
-        self._steps = [self._plan(step) for step in fused_steps(transform, 1)]
+    def __init__(self, transform: Step):
+        self._steps = [self._plan(step) for step in _flatten(transform)]
 
     @classmethod
     def register(cls, transform_class: type, kind: Kind) -> None:
-        """Declares how labels follow a transform class that is not known here.
+        """Declare how labels follow a transform class that is not known here.
 
         Args:
             transform_class: this class exactly; its subclasses may do something else.
@@ -136,7 +137,7 @@ class JointTransform:
         cls._known[transform_class] = None if kind == "image" else tuple(_GENERATORS)
 
     def __call__(self, image: Image.Image, labels: np.ndarray) -> torch.Tensor:
-        """Transforms an image together with its labels.
+        """Transform an image together with its labels.
 
         Args:
             image: PIL image, RGB.
@@ -165,12 +166,13 @@ class JointTransform:
             raise ValueError(
                 f"expected the transform to end in a tensor of shape {shape}, found {found}"
             )
-        result = with_room(transformed, 1)
+        result = transformed.new_empty(4, *moved.shape)
+        result[:3] = transformed
         result[3] = torch.from_numpy(np.array(moved))  # a copy: a flipped one has negative strides
         return result
 
-    def _plan(self, step: Callable) -> Callable[[Any, np.ndarray], tuple[Any, np.ndarray]]:
-        """What does a transform to an image and moves its labels with it."""
+    def _plan(self, step: Step) -> Callable[[Any, np.ndarray], tuple[Any, np.ndarray]]:
+        """Return what does a transform to an image and moves its labels with it."""
         kind = type(step)
         if kind not in self._known:
             raise TypeError(
@@ -187,15 +189,87 @@ class JointTransform:
         return partial(_replayed, step, _for_labels(step), generators)
 
 
+class TextureTransform:
+    """Transforms an image and appends its texture, which lives in coordinates of the body.
+
+    Whatever is done to the image, flip and crop and erasing, does not concern the texture, as in
+    SAN's reference implementation. A texture larger than (H, 2W) is reduced by averaging areas.
+
+    Args:
+        transform: transform for images; it must turn a PIL image into a tensor of shape (3, H, W).
+        image_size: width and height of an image, of which a blank one is transformed once, to see
+            H and W. Random numbers are as if it had not been.
+
+    Attributes:
+        size: (H, W).
+
+    Raises:
+        ValueError: the transform does not end in a tensor of shape (3, H, W).
+    """
+
+    def __init__(self, transform: Step, image_size: tuple[int, int]):
+        self._transform = transform
+        with keeping_random_states():
+            # Some transforms remember images: a copy does.
+            probe = copy.deepcopy(transform)(Image.new("RGB", image_size))
+        shape = tuple(probe.shape) if isinstance(probe, torch.Tensor) else ()
+        if len(shape) != 3 or shape[0] != 3:
+            raise ValueError(
+                "expected the transform to end in a tensor of shape (3, H, W), found "
+                f"{shape or type(probe).__name__}"
+            )
+        self.size = (shape[1], shape[2])
+
+    def __call__(self, image: Image.Image, texture: np.ndarray) -> torch.Tensor:
+        """Transform an image and append its texture.
+
+        Args:
+            image: PIL image, RGB.
+            texture: uint8 RGB, of shape (H, 2W, 3) or larger of the same shape.
+
+        Returns:
+            Tensor of shape (9, H, W) of the image's dtype: the transformed image, then the left
+            half and the right half of the texture in [-1, 1], both RGB.
+
+        Raises:
+            ValueError: the transformed image is not of shape (3, H, W).
+        """
+        transformed = self._transform(image)
+        if transformed.shape != (3, *self.size):
+            raise ValueError(
+                f"expected the transform to give every image the shape {(3, *self.size)}, found "
+                f"{tuple(transformed.shape)}: let it begin with a Resize"
+            )
+        height, width = self.size
+        channels = torch.from_numpy(texture).permute(2, 0, 1).to(transformed.dtype) / 127.5 - 1
+        if channels.shape[1:] != (height, 2 * width):
+            size = (height, 2 * width)
+            channels = nn_functional.interpolate(channels[None], size, mode="area")[0]
+        return torch.cat([transformed, channels[..., :width], channels[..., width:]])
+
+
+def _flatten(transform: Step) -> Iterator[Step]:
+    """The steps of a transform; a ``Compose`` is taken apart."""
+    if isinstance(transform, T.Compose):
+        for step in transform.transforms:
+            yield from _flatten(step)
+    else:
+        yield transform
+
+
 # Ways of a transform, an image and its labels to an image and its labels.
 
 
-def _image_alone(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+def _image_alone(step: Step, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
     return step(image), labels
 
 
 def _replayed(
-    step: Callable, for_labels: Callable, generators: Sequence[str], image: Any, labels: np.ndarray
+    step: Step,
+    for_labels: Step,
+    generators: Sequence[str],
+    image: Any,
+    labels: np.ndarray,
 ) -> tuple[Any, np.ndarray]:
     # Labels first: what the image then draws is what it would draw alone.
     with keeping_random_states(generators):
@@ -203,18 +277,18 @@ def _replayed(
     return step(image), moved
 
 
-def _resized(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+def _resized(step: Step, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
     image = step(image)
     _, height, width = F.get_dimensions(image)
     return image, _nearest(labels, (width, height))
 
 
-def _flipped(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+def _flipped(step: Step, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
     result = step(image)  # an image that is not flipped comes back itself
     return result, labels if result is image else labels[:, ::-1]
 
 
-def _translated(step: Callable, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+def _translated(step: Step, image: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
     both = step(_Both(image, labels))
     return both.image, both.labels
 
@@ -248,7 +322,7 @@ def _nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _for_labels(step: Callable) -> Callable:
+def _for_labels(step: Step) -> Step:
     """A copy of a geometric transform that makes no labels which were not there."""
     replay: Any = copy.copy(step)
     if hasattr(replay, "interpolation"):
@@ -258,4 +332,4 @@ def _for_labels(step: Callable) -> Callable:
         )
     if hasattr(replay, "fill"):
         replay.fill = BACKGROUND
-    return replay
+    return cast(Step, replay)

@@ -241,7 +241,7 @@ class ReIDModel(nn.Module):
         """Train with less memory and more operations, where the backbone can."""
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
-                setattr(module, "grad_checkpointing", enable)  # noqa: B010: of any module
+                module.grad_checkpointing = enable  # noqa: B010: of any module
 
     def compile(self, **options: Any) -> None:
         """Have torch.compile translate what the model computes: one graph each, without breaks.

@@ -168,9 +168,9 @@ def _check_model(cfg: CfgNode, model: nn.Module) -> None:
     if cfg.test.evaluate:
         return
     if model.needs == "masks":
-        _check_companions(cfg, "part labels", MASKS_SUFFIX)
+        _check_sidecars(cfg, "part labels", MASKS_SUFFIX)
     if model.needs == "textures":
-        _check_companions(cfg, "textures", TEXTURES_SUFFIX)
+        _check_sidecars(cfg, "textures", TEXTURES_SUFFIX)
     if model.num_instances is not None:
         _check_groups(cfg, model.num_instances)
 
@@ -211,7 +211,7 @@ def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
         )
 
 
-def _check_companions(cfg: CfgNode, what: str, suffix: str) -> None:
+def _check_sidecars(cfg: CfgNode, what: str, suffix: str) -> None:
     """That every source gives what the model learns from, besides images."""
     for name in cfg.data.sources:
         if not name.endswith(suffix):

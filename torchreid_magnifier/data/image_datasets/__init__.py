@@ -1,21 +1,23 @@
 """Image datasets that torchreid has not: of occluded people, CUHK03-NP, PIT, and a user's own.
 
-``base``            files found and checked at once; sets for testing only
-``occluded_duke``   Occluded-Duke
-``occluded_whole``  Occluded-REID, Partial-REID, P-DukeMTMC-reID
-``cuhk03np``        CUHK03-NP, detected or labelled
-``pit``             PIT, people rendered with textures; training only
-``image_folder``    a user's own images
+``base``          files found and checked at once; sets for testing only
+``published``     Occluded-Duke, Occluded-REID, Partial-REID, P-DukeMTMC-reID, CUHK03-NP, PIT
+``image_folder``  a user's own images
 """
 
-from .cuhk03np import CUHK03NP
+from .base import CheckedImageDataset
 from .image_folder import ImageFolder
-from .occluded_duke import OccludedDuke
-from .occluded_whole import OccludedREID, PartialREID, PDukeMTMCreID
-from .pit import PaintedTextures
+from .published import (
+    CUHK03NP,
+    OccludedDuke,
+    OccludedREID,
+    PaintedTextures,
+    PartialREID,
+    PDukeMTMCreID,
+)
 
 # The name under which torchreid knows each of them.
-IMAGE_DATASETS = {
+IMAGE_DATASETS: dict[str, type[CheckedImageDataset]] = {
     "occluded_duke": OccludedDuke,
     "occluded_reid": OccludedREID,
     "p_dukemtmcreid": PDukeMTMCreID,

@@ -7,16 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from torchreid import data as torchreid_data
-
-from ...errors import MagnifierError
-from ..faults import listed
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-
-
-class DatasetError(MagnifierError, RuntimeError):
-    """A dataset that cannot be used as it lies; a RuntimeError, as torchreid's own are."""
+from ...errors import listed
+from ...images import image_files
+from ..datasets import DatasetError, ImageDataset
 
 
 class Sample(NamedTuple):
@@ -43,7 +36,7 @@ class Splits(NamedTuple):
     gallery: list[Sample]
 
 
-class CheckedImageDataset(torchreid_data.ImageDataset):
+class CheckedImageDataset(ImageDataset):
     """Base class: a dataset whose subclass says by :meth:`read` which images there are.
 
     Torchreid asks every dataset for images of each kind (``Dataset.__init__`` looks at the first
@@ -100,63 +93,56 @@ class CheckedImageDataset(torchreid_data.ImageDataset):
             self.show_summary()
 
     def read(self) -> Splits:
-        """Finds the images below ``self.dataset_dir``; pids and camids are those of the files."""
+        """Find the images below ``self.dataset_dir``; pids and camids are those of the files."""
         raise NotImplementedError
 
     def require(self, *folders: str) -> None:
-        """Raises DatasetError unless all these folders are in ``self.dataset_dir``."""
+        """Raise DatasetError unless all these folders are in ``self.dataset_dir``."""
         # The whole folder first: if it is missing, so is all that is in it.
         for folder in (self.dataset_dir, *(os.path.join(self.dataset_dir, f) for f in folders)):
             if not os.path.isdir(folder):
                 raise DatasetError(self._message(f"there is no folder {folder}"))
 
     def splits_in(self, folders: Sequence[str], name: str) -> Splits:
-        """The images of the folders to train on, to ask with and to search; see :meth:`images`."""
+        """Return the images to train on, to ask with and to search, of a folder each."""
         self.require(*folders)
         return Splits(*(self.images(folder, name) for folder in folders))
 
     def images(self, folder: str, name: str, camid: int | None = None) -> list[Sample]:
-        """The images in a folder and below it, sorted by path.
+        """Return the images in a folder and below it, sorted by path.
 
         Args:
             folder: below ``self.dataset_dir``.
             name: regular expression of a whole file name without its ending, with the group
-                ``pid`` and, if they have a camera, ``camid``.
+                ``pid`` and, if they have a camera, ``camid`` (``own_pid`` and ``own_camid`` in
+                an alternative).
             camid: their camera, if their names do not tell it.
 
         Raises:
             DatasetError: a name that does not match.
         """
-        samples, faults = [], []
-        for path in _image_files(os.path.join(self.dataset_dir, folder)):
+        samples, misnamed = [], []
+        top = os.path.join(self.dataset_dir, folder)
+        for path in sorted(image_files(top)) if os.path.isdir(top) else ():
             match = re.fullmatch(name, os.path.splitext(os.path.basename(path))[0])
             if match is None:
-                faults.append(path)
+                misnamed.append(path)
                 continue
-            camera = int(match["camid"]) if camid is None else camid
-            samples.append(Sample(path, int(match["pid"]), camera, path))
-        if faults:
-            raise DatasetError(self._message(listed("names that tell no identity", faults)))
+            groups = {k.removeprefix("own_"): v for k, v in match.groupdict().items() if v}
+            camera = int(groups["camid"]) if camid is None else camid
+            samples.append(Sample(path, int(groups["pid"]), camera, path))
+        if misnamed:
+            raise DatasetError(self._message(listed("names that tell no identity", misnamed)))
         return samples
 
-    def _message(self, fault: str) -> str:
-        lines = [fault]
+    def _message(self, problem: str) -> str:
+        lines = [problem]
         if self.example:
             lines.append(f"expected images named like these below {self.dataset_dir}:")
             lines += [f"  {path}" for path in self.example]
         if self.origin:
             lines.append(self.origin)
         return "\n".join(lines)
-
-
-def _image_files(folder: str) -> list[str]:
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        # Hidden: copies that some systems leave beside each file.
-        if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
-    )
 
 
 def _numbered(splits: Splits) -> list[list[tuple[str, int, int]]]:

@@ -1,4 +1,4 @@
-"""What the labels of other parsers mean here: one table for each published set of classes.
+"""The labels of other parsers, as this package's: one table for each published set of classes.
 
 A class has the part that it becomes. Clothes hide limbs, so a class may have several parts: the
 first one is taken, or with keypoints, at each pixel, the one whose drawing is nearest.
@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..parts import PARTS
+from ...parts import PARTS
 
 SINGLE_FILES = ("{stem}.png", "{stem}.npy")
 
@@ -284,7 +284,7 @@ FORMATS: dict[str, Format] = {
 
 
 def format_table(name: str) -> str:
-    """A format as text: its files, and each class with its parts."""
+    """Return a format as text: its files, and each class with its parts."""
     described = FORMATS[name]
     files = ", ".join(described.files)
     lines = [f"{name}: {described.title}", f"  files: {files}"]

@@ -1,34 +1,33 @@
-"""Label files of other parsers, by the tables of :mod:`.label_tables`, as this package's labels."""
+"""Label files of other parsers, by the tables of :mod:`.tables`, as this package's labels."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from ..data.masks import MASKS, UNREADABLE, MaskError, read_array
-from ..parts import FOREGROUND, NUM_PARTS
-from . import ParsingError
-from .companion_folder import CompanionFolder
-from .drawing import draw_parts
-from .images import Images
-from .keypoints import KeypointFiles
-from .label_tables import FORMATS, Format
-from .poses import central_pose
+from ... import __version__
+from ...data.masks import MASKS
+from ...images import ImageError, image_size, read_classes, read_npy
+from ...parts import FOREGROUND, NUM_PARTS
+from .. import ParsingError
+from ..drawing import draw_parts
+from ..images import Images
+from ..parsers.keypoints import KeypointFiles
+from ..poses import central_pose
+from ..writing import make_sidecars
+from .tables import FORMATS, Format
 
 # Below it, no field is sure of a part: background. BPBReID's own threshold.
 MIN_CONFIDENCE = 0.5
 _STRIDE, _PADDING = 8, 16  # of OpenPifPaf's fields and images, in pixels
-_BATCH = 64  # images between two looks at whether the run was interrupted
+_BATCH = 16  # images that a thread takes at once
 
 
 class LabelFiles:
@@ -41,23 +40,28 @@ class LabelFiles:
         keypoints: poses of the images, to split classes that may be several parts.
 
     Raises:
-        ParsingError: there is no such folder, no label file of any image in it, or the labels would
-            be written over it.
+        ParsingError: there is no such format or folder, no label file of any image in it, or the
+            labels would be written over it.
     """
 
     def __init__(
         self,
         name: str,
-        folder: str | os.PathLike,
+        folder: str | os.PathLike[str],
         images: Images,
         keypoints: KeypointFiles | None = None,
     ) -> None:
-        self._name, self._format = name, FORMATS[name]
+        if name not in FORMATS:
+            raise ParsingError(f"unknown format {name!r}: expected {', '.join(FORMATS)}")
+        self.name, self._format = name, FORMATS[name]
         self._folder, self._root = Path(folder), images.root
         self._keypoints = keypoints
+        self.settings: dict[str, Any] = {"keypoints": keypoints.settings if keypoints else None}
+        if self._format.fields:
+            self.settings = {"min_confidence": MIN_CONFIDENCE}
         if not self._folder.is_dir():
             raise ParsingError(f"there is no folder {folder}")
-        if self._folder.resolve() == Path(images.companion_root(MASKS)).resolve():
+        if self._folder.resolve() == Path(images.sidecar_root(MASKS)).resolve():
             raise ParsingError(
                 f"{folder} is where the labels are written: move the files of {name} elsewhere"
             )
@@ -76,31 +80,42 @@ class LabelFiles:
     def _find(self, path: str) -> Path | None:
         return next((file for file in self._candidates(path) if file.is_file()), None)
 
-    def read(self, path: str) -> np.ndarray:
-        """The labels of the image at ``path``, uint8 (H, W) with values 0 to 7.
+    def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | str]:
+        """Return the labels of each image, or a line on why it has none.
 
         Raises:
-            MaskError: the image or its label file cannot be read or do not fit.
+            ParsingError: labels that are not those of the format.
+        """
+        answers: dict[str, np.ndarray | str] = {}
+        for path in paths:
+            try:
+                answers[path] = self.read(path)
+            except ImageError as error:
+                answers[path] = error.problem
+        return answers
+
+    def read(self, path: str) -> np.ndarray:
+        """Return the labels of the image at ``path``, uint8 (H, W) with values 0 to 7.
+
+        Raises:
+            ImageError: the image or its label file cannot be read or do not fit.
             ParsingError: the labels are not those of the format.
         """
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-        except UNREADABLE as error:
-            raise MaskError(f"{path}: the image cannot be read ({error})") from error
+        width, height = image_size(path)
         file = self._find(path)
         if file is None:
             tried = ", ".join(map(str, self._candidates(path)))
-            raise MaskError(f"{path}: there is no {tried}")
+            raise ImageError(f"{path}: there is no {tried}")
         if self._format.fields:
             return _labels_of_fields(_read_fields(file, self._format), self._format, height, width)
         classes = self._read_classes(file)
         if classes.shape != (height, width):
-            raise MaskError(
+            raise ImageError(
                 f"{file}: expected {width}x{height}, the size of {path}, found "
                 f"{classes.shape[1]}x{classes.shape[0]}"
             )
-        labels = np.array([entry.parts[0] for entry in self._format.classes], np.uint8)[classes]
+        table = np.array([entry.parts[0] for entry in self._format.classes], np.uint8)
+        labels: np.ndarray = table[classes]
         if self._keypoints is not None:
             pose = central_pose(self._keypoints([path], [])[0], height, width)
             if pose is not None:
@@ -109,26 +124,27 @@ class LabelFiles:
 
     def _read_classes(self, file: Path) -> np.ndarray:
         """The file's values, integers of the format's table."""
-        values = read_array(str(file), self._format.colour_channel)
         count = len(self._format.classes)
+        values = read_classes(file, count, self._format.colour_channel)
         if values.dtype.kind == "b":
             raise ParsingError(
                 f"{file}: expected labels 0 to {count - 1}, found only true and false"
             )
         broken = (values < 0) | (values >= count) | (values != np.floor(values))
         if broken.any():
+            y, x = np.argwhere(broken)[0]
             raise ParsingError(
-                f"{file}: expected the labels 0 to {count - 1} of {self._name}, found "
-                f"{values[broken][0]:g}: is it of another format? "
+                f"{file}: expected the labels 0 to {count - 1} of {self.name}, found "
+                f"{values[y, x]:g} at x={x}, y={y}: is it of another format? "
                 "(torchreid-magnifier masks formats prints all)"
             )
-        return values.astype(np.intp)
+        return np.asarray(values, np.intp)
 
 
 def split_classes(
     labels: np.ndarray, classes: np.ndarray, drawn: np.ndarray, described: Format
 ) -> None:
-    """Gives each pixel of a class that may be several parts the one that is drawn nearest to it.
+    """Give each pixel of a class that may be several parts the one that is drawn nearest to it.
 
     Args:
         labels: uint8 (H, W), 0 to 7; changed in place.
@@ -153,10 +169,7 @@ def split_classes(
 
 def _read_fields(file: Path, described: Format) -> np.ndarray:
     """Confidence fields, float32 (channels, h, w)."""
-    try:
-        fields = np.load(file, allow_pickle=False)
-    except UNREADABLE as error:
-        raise MaskError(f"{file}: cannot be read ({error})") from error
+    fields = read_npy(file)
     count = len(described.classes)
     if fields.ndim != 3 or len(fields) != count or not fields.size or fields.dtype.kind != "f":
         raise ParsingError(
@@ -173,7 +186,7 @@ def _labels_of_fields(fields: np.ndarray, described: Format, height: int, width:
     grouped = np.full((NUM_PARTS, height, width), MIN_CONFIDENCE, np.float32)
     for part in FOREGROUND:
         grouped[part] = large[parts == part].max(axis=0)
-    return grouped.argmax(axis=0).astype(np.uint8)  # of equals the first: background
+    return np.asarray(grouped.argmax(axis=0), np.uint8)  # of equals the first: background
 
 
 def _enlarge(fields: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -190,22 +203,16 @@ def _enlarge(fields: np.ndarray, height: int, width: int) -> np.ndarray:
         torch.from_numpy(fields)[None], padded, mode="bilinear", align_corners=True
     )[0].numpy()
     top, left = top // 2, left // 2
-    return large[:, top : top + height, left : left + width]
+    return np.asarray(large[:, top : top + height, left : left + width])
 
 
 def import_masks(
-    images: Images,
-    source: LabelFiles,
-    record: dict[str, Any],
-    *,
-    workers: int = 2,
-    overwrite: bool = False,
+    images: Images, source: LabelFiles, *, workers: int = 2, overwrite: bool = False
 ) -> list[str]:
-    """Writes the label map of every image that has none, from another parser's files.
+    """Write the label map of every image that has none, from another parser's files.
 
     Args:
-        record: kept in the labels' folder as ``masks.json``.
-        workers: threads that read, convert and write.
+        workers: threads that read and convert.
         overwrite: write all labels anew.
 
     Returns:
@@ -216,29 +223,13 @@ def import_masks(
             not of the source's format.
         OSError: the folder cannot be written.
     """
-    with CompanionFolder(MASKS, images, record, overwrite) as folder:
-
-        def convert(path: str) -> str | None:
-            try:
-                labels = source.read(path)
-            except MaskError as error:
-                return str(error)
-            folder.write(path, labels)
-            return None
-
-        todo, total = folder.todo, len(images.paths)
-        if todo:
-            folder.start()
-        faults: list[str] = []
-        with (
-            ThreadPoolExecutor(workers) as pool,
-            tqdm(total=total, initial=total - len(todo), unit="image") as bar,
-        ):
-            for batch in _batches(todo):
-                faults += [fault for fault in pool.map(convert, batch) if fault]
-                bar.update(len(batch))
-        return faults
-
-
-def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))
+    record = {"format": source.name, "version": __version__, "settings": source.settings}
+    return make_sidecars(
+        MASKS,
+        images,
+        lambda: source,
+        record,
+        batch_size=_BATCH,
+        workers=workers,
+        overwrite=overwrite,
+    )

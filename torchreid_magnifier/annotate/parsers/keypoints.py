@@ -11,26 +11,56 @@ Three formats, told apart by the file's ending:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from . import ParsingError
-from .images import IMAGE_ENDINGS
-from .poses import BODY_POINTS, COCO_KEYPOINTS, Pose, pose_from_14, pose_from_coco
+from ...files import read_lines, sha256
+from ...images import IMAGE_ENDINGS
+from .. import ParsingError
+from ..images import Images
+from ..poses import BODY_POINTS, COCO_KEYPOINTS, Pose, pose_from_14, pose_from_coco
 
 # Scores of EANet's file below it are not used by EANet either; COCO-style scores are those of
 # heat maps, and its visibilities are whole numbers.
 MIN_SCORES = {".pkl": 0.1, ".json": 0.3, ".mat": 0.0}
 
+_MOST_ROWS = 10_000_000  # of a .mat file; Market-1501 has 33,000
+
 Poses = dict[str, list[Pose]]  # by the image's path or name, "/" between folders
+
+
+def keypoint_files(
+    files: Sequence[str | os.PathLike[str]],
+    images: Images,
+    names: str | os.PathLike[str] | None = None,
+    min_score: float | None = None,
+) -> KeypointFiles:
+    """Return keypoint files that have every image.
+
+    Args:
+        files: paths of keypoint files.
+        images: that they are for.
+        names: list of the paths of all images that the rows of ``.mat`` files belong to.
+        min_score: joints below it are unknown; the default of each format with None.
+
+    Raises:
+        ParsingError: a file that cannot be read, or an image without an entry or with one that may
+            be another image's.
+        ListError: a list that is no text.
+    """
+    there = images.folders()
+    found = KeypointFiles(files, read_names(names) if names else there, min_score)
+    found.check(
+        images.paths, [os.path.join(folder, name) for folder in there for name in there[folder]]
+    )
+    return found
 
 
 class KeypointFiles:
@@ -52,52 +82,84 @@ class KeypointFiles:
 
     def __init__(
         self,
-        files: Sequence[str | os.PathLike],
+        files: Sequence[str | os.PathLike[str]],
         folders: Mapping[str, Sequence[str]],
         min_score: float | None = None,
     ) -> None:
         self._poses: Poses = {}
         self.settings: dict[str, Any] = {"min_score": min_score, "files": {}}
         for file in map(Path, files):
-            if file.suffix not in MIN_SCORES:
+            kind = file.suffix.lower()
+            if kind not in MIN_SCORES:
                 raise ParsingError(
                     f"{file}: expected a keypoint file named {', '.join(MIN_SCORES)}"
                 )
             if not file.is_file():
                 raise ParsingError(f"there is no keypoint file {file}")
-            threshold = MIN_SCORES[file.suffix] if min_score is None else min_score
-            if file.suffix == ".mat":
+            threshold = MIN_SCORES[kind] if min_score is None else min_score
+            if kind == ".mat":
                 poses = _read_mat(file, folders)
             else:
-                read = _read_pickle if file.suffix == ".pkl" else _read_json
+                read = _read_pickle if kind == ".pkl" else _read_json
                 poses = read(file, threshold)
+            poses = {_key(name): found for name, found in poses.items()}
+            if twice := poses.keys() & self._poses.keys():
+                raise ParsingError(
+                    f"{file}: {len(twice)} of its images are in a file before it, too, such as "
+                    f"{min(twice)}: give one of both files"
+                )
             self._poses.update(poses)
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            self.settings["files"][file.name] = digest
+            self.settings["files"][file.name] = sha256(file)
 
-    def check(self, paths: Sequence[str]) -> None:
-        """Raises ParsingError, with counts, if an image is in none of the files."""
-        absent = [path for path in paths if self._find(path) is None]
+    def check(self, paths: Sequence[str], others: Iterable[str] = ()) -> None:
+        """See that every image has an entry that is no other image's.
+
+        Args:
+            paths: of the images.
+            others: of all images that are there, these too or not.
+
+        Raises:
+            ParsingError: with counts and an example.
+        """
+        entries = {path: self._entry(path) for path in paths}
+        absent = [path for path, entry in entries.items() if entry is None]
+        names = " and ".join(self.settings["files"])
         if absent:
-            names = " and ".join(self.settings["files"])
             raise ParsingError(
                 f"{names}: {len(self._poses)} images, but {len(absent)} of the {len(paths)} "
                 f"images are not among them; the first is {absent[0]}, the first in the files "
                 f"{next(iter(self._poses), 'none')}. An image without a person needs an entry "
                 'too: with an empty list, or in COCO\'s "images"'
             )
+        owner: dict[str | None, str] = {}
+        for path in (*paths, *others):
+            entry = entries[path] if path in entries else self._entry(path)
+            first = owner.setdefault(entry, path)
+            if entry is not None and first != path and first in entries:
+                raise ParsingError(
+                    f"{names}: the entry {entry} may be {first} or {path}: give entries the "
+                    "folders of their images, such as "
+                    f"{'/'.join(Path(path).parts[-2 - entry.count('/') :])}"
+                )
 
     def __call__(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[list[Pose]]:
-        """The poses in each image (of those that ``check`` accepts); the pixels are not used."""
-        return [self._find(path) or [] for path in paths]
+        """Return the poses in each image (of those that ``check`` accepts), whatever its pixels."""
+        entries = map(self._entry, paths)
+        return [[] if entry is None else self._poses[entry] for entry in entries]
 
-    def _find(self, path: str) -> list[Pose] | None:
+    def _entry(self, path: str) -> str | None:
+        """The name in the files with most of the folders of an image."""
         tail = Path(path).as_posix()
         while tail not in self._poses:
             _, slash, tail = tail.partition("/")
             if not slash:
                 return None
-        return self._poses[tail]
+        return tail
+
+
+def _key(name: str) -> str:
+    """A name as the files may have it, from Windows too, like a path here."""
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def _rows(file: Path, name: str, keypoints: Any) -> np.ndarray:
@@ -158,7 +220,7 @@ def _read_pickle(file: Path, min_score: float) -> Poses:
 def _read_json(file: Path, min_score: float) -> Poses:
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParsingError(f"{file}: cannot be read as JSON ({error})") from error
     poses: Poses = {}
 
@@ -180,7 +242,7 @@ def _read_json(file: Path, min_score: float) -> Poses:
         else:
             for entry in content:
                 add(_image_name(file, entry), entry["keypoints"], entry.get("score", 1.0))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ParsingError(
             f"{file}: expected COCO's annotations or results with keypoints "
             f"({type(error).__name__}: {error})"
@@ -204,8 +266,10 @@ def _image_name(file: Path, entry: dict[str, Any]) -> str:
 def _read_mat(file: Path, folders: Mapping[str, Sequence[str]]) -> Poses:
     try:
         with h5py.File(file) as content:
+            if content["pp"].size > 2 * BODY_POINTS * _MOST_ROWS:
+                raise ValueError(f"its shape is {content['pp'].shape}")
             table = np.asarray(content["pp"], np.float64)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # a damaged file raises anything
         raise ParsingError(
             f"{file}: expected a MATLAB v7.3 file with the variable pp ({error})"
         ) from error
@@ -227,18 +291,19 @@ def _read_mat(file: Path, folders: Mapping[str, Sequence[str]]) -> Poses:
     return {key: [pose_from_14(row)] for key, row in zip(keys, points, strict=True)}
 
 
-def read_names(file: str | os.PathLike) -> dict[str, list[str]]:
-    """Folder -> sorted image names, from a text file with one path on each line.
+def read_names(file: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Return folder -> sorted image names, from a list with one path on each line.
 
     Raises:
         ParsingError: the file cannot be read or names no image.
+        ListError: it is no text.
     """
     try:
-        lines = Path(file).read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
+        lines = [line.replace("\\", "/") for _, line in read_lines(file)]
+    except OSError as error:
         raise ParsingError(f"--names: {file}: cannot be read ({error})") from error
     folders: dict[str, list[str]] = {}
-    for line in sorted(map(str.strip, lines)):
+    for line in sorted(lines):
         if line.lower().endswith(IMAGE_ENDINGS):
             folder, _, name = line.rpartition("/")
             folders.setdefault(folder, []).append(name)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import ParsingError
-from .detectors import device
-from .poses import COCO_KEYPOINTS, Pose, pose_from_coco
+from .. import ParsingError
+from ..poses import COCO_KEYPOINTS, Pose, pose_from_coco
+from .rcnn import device
 
 MODEL = "usyd-community/vitpose-base-simple"
 # Its scores are the heights of the heat maps' peaks, about 1 for a joint in plain view; with 0.3
@@ -23,7 +23,7 @@ _ADVICE = (
 
 
 def settings(model: str, min_score: float) -> dict[str, Any]:
-    """What makes the poses what they are, for the record beside the masks.
+    """Return what makes the poses what they are, for the record beside the masks.
 
     Raises:
         ParsingError: transformers is not installed.
@@ -75,7 +75,7 @@ class VitPose:
 
     @torch.inference_mode()
     def __call__(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[list[Pose]]:
-        """One pose in each image, a uint8 array (H, W, 3); sizes may differ. No path is used."""
+        """Return one pose in each image, uint8 (H, W, 3) of any size; no path is used."""
         boxes = [[[0.0, 0.0, width, height]] for height, width, _ in map(np.shape, images)]
         inputs = self._processor(
             list(images), boxes=boxes, input_data_format="channels_last", return_tensors="pt"
@@ -87,7 +87,7 @@ class VitPose:
         return [[self._pose(person)] for [person] in found]
 
     def _dataset(self, count: int) -> torch.Tensor | None:
-        """Which expert of a ViTPose+ looks at each image: COCO's is the first of its data sets."""
+        """Return the expert of a ViTPose+ for each image: COCO's is the first of its data sets."""
         if self._model.config.backbone_config.num_experts == 1:
             return None
         return torch.zeros(count, dtype=torch.long, device=self._device)
@@ -98,7 +98,7 @@ class VitPose:
 
 
 def _transformers() -> Any:
-    """The library, which is imported by this parser only and is not a requirement.
+    """Return the library, which is imported by this parser only and is not a requirement.
 
     Raises:
         ParsingError: it is not installed, or too old to have ViTPose.

@@ -1,0 +1,100 @@
+"""Parsers find the people in images, or their parts: one file each.
+
+A parser is made by ``make()`` of what :func:`choose_parser` returns, in the process that works.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .. import ParsingError
+from ..images import Images
+from ..poses import Pose
+
+PARSERS = ("keypointrcnn", "vitpose", "keypoints")
+
+
+class Parser(Protocol):
+    """Finds the people in images, or their parts."""
+
+    def __call__(
+        self, paths: Sequence[str], images: Sequence[np.ndarray]
+    ) -> Sequence[list[Pose] | np.ndarray]:
+        """Return, for each image, its poses (none: nobody is there) or its label map.
+
+        Args:
+            paths: of the images.
+            images: uint8 (H, W, 3) RGB of any size each.
+        """
+
+
+class Choice(NamedTuple):
+    """A parser that was chosen.
+
+    Attributes:
+        make: makes it; picklable for other processes.
+        settings: what makes its answers what they are, for the record beside the label maps.
+        is_network: each process should have one of its own on the CPU.
+    """
+
+    make: Callable[[], Parser]
+    settings: dict[str, Any]
+    is_network: bool
+
+
+def choose_parser(
+    name: str,
+    images: Images,
+    *,
+    keypoints: Sequence[str | os.PathLike[str]] | None = None,
+    names: str | os.PathLike[str] | None = None,
+    min_score: float | None = None,
+    model: str | None = None,
+) -> Choice:
+    """Return a parser by its name.
+
+    Args:
+        name: one of ``PARSERS``.
+        images: that it will parse.
+        keypoints: files of the parser ``keypoints``.
+        names: list of all images that the rows of ``.mat`` files belong to; of the same parser.
+        min_score: joints with a lower score are unknown; each parser's default without it.
+        model: of the parser ``vitpose``: name on the Hugging Face Hub, or folder.
+
+    Raises:
+        ParsingError: options that do not go together, keypoint files that cannot be read or lack an
+            image, or a library that is not installed.
+    """
+    if name not in PARSERS:
+        raise ParsingError(f"unknown parser {name!r}: expected {', '.join(PARSERS)}")
+    if (name == "keypoints") != bool(keypoints):
+        raise ParsingError("--parser keypoints and --keypoints FILE ... go together")
+    if names and not keypoints:
+        raise ParsingError("--names goes with --keypoints")
+    if model and name != "vitpose":
+        raise ParsingError("--model goes with --parser vitpose")
+    if keypoints:
+        from .keypoints import keypoint_files
+
+        files = keypoint_files(keypoints, images, names, min_score)
+        return Choice(partial(_given, files), files.settings, is_network=False)
+    if name == "vitpose":
+        from . import vitpose
+
+        score = vitpose.MIN_SCORE if min_score is None else min_score
+        model = model or vitpose.MODEL
+        make = partial(vitpose.VitPose, model, score)
+        return Choice(make, vitpose.settings(model, score), is_network=True)
+    from . import rcnn
+
+    score = rcnn.MIN_SCORE if min_score is None else min_score
+    return Choice(partial(rcnn.KeypointRCNN, score), rcnn.settings(score), is_network=True)
+
+
+def _given(parser: Parser) -> Parser:  # unlike a lambda, it can be sent to another process
+    return parser

@@ -1,0 +1,243 @@
+"""``torchreid-magnifier masks``: the part labels that ``_masks`` datasets read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..annotate.images import Images
+from ..annotate.importers import LabelFiles, import_masks
+from ..annotate.importers.tables import FORMATS, format_table
+from ..annotate.masks import make_masks
+from ..annotate.parsers import PARSERS, choose_parser
+from ..annotate.parsers.keypoints import KeypointFiles, keypoint_files
+from ..annotate.parsers.rcnn import device
+from ..annotate.survey import survey_masks
+from ..data.masks import MASKS
+from ..errors import listed
+from ..figures import LabelledImage, contact_sheet
+from ..parts import FOREGROUND, PARTS
+from . import FAILED
+from .actions import run_action
+from .arguments import positive
+from .image_options import add_image_options, check_sidecars, chosen_images
+from .sheets import add_sheet_options, draw_sheet, read_example
+
+_WORKERS = 8  # a process with a network takes 1 to 2 GB
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand.
+
+    Returns:
+        The exit status: 0, or 1 if masks have problems.
+    """
+    description = (
+        "Part labels (0 background, head, torso, upper_arm, lower_arm, upper_leg, lower_leg, "
+        "7 foot) for the images of a dataset."
+    )
+    actions = {"make": Make, "import": Import, "formats": Formats, "check": Check, "show": Show}
+    return run_action("masks", description, actions, argv)
+
+
+class Make:
+    """Write a label map for each image that has none: the image root's folder with _ps_label added,
+    the same path below it, .png. A run that was killed goes on when it is started again."""
+
+    HELP = "write the labels"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the options of ``masks make``."""
+        add_image_options(parser)
+        parser.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
+        _add_keypoint_options(parser, "of the parser keypoints")
+        parser.add_argument(
+            "--model",
+            metavar="NAME",
+            help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files",
+        )
+        parser.add_argument(
+            "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
+        )
+        parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
+        _add_writing_options(parser)
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        """Make the labels, and return the exit status: 1 if there are images without."""
+        images = chosen_images(args)
+        parser = choose_parser(
+            args.parser,
+            images,
+            keypoints=args.keypoints,
+            names=args.names,
+            min_score=args.min_score,
+            model=args.model,
+        )
+        problems = make_masks(
+            images,
+            parser.make,
+            {
+                "parser": args.parser,
+                "version": __version__,
+                "settings": parser.settings | {"person_mask": args.person_mask},
+            },
+            person_mask=args.person_mask,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            processes=(parser.is_network or args.person_mask) and device().type == "cpu",
+            overwrite=args.overwrite,
+        )
+        return _report(images, problems)
+
+
+class Import:
+    """Write label maps from those of another parser, by its table of classes. A run that was killed
+    goes on when it is started again."""
+
+    HELP = "write the labels from another parser's"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the options of ``masks import``."""
+        add_image_options(parser)
+        parser.add_argument(
+            "--format",
+            choices=FORMATS,
+            required=True,
+            help="whose labels they are ('torchreid-magnifier masks formats' prints the tables)",
+        )
+        parser.add_argument(
+            "--labels",
+            metavar="FOLDER",
+            required=True,
+            help="of the labels, with the folders below it in which the images are below their "
+            "root",
+        )
+        _add_keypoint_options(parser, "split clothes into limbs by them")
+        _add_writing_options(parser)
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        """Write the labels, and return the exit status: 1 if there are images without."""
+        if not args.keypoints and (args.names or args.min_score is not None):
+            args.usage_error("--names and --min-score go with --keypoints")
+        if args.keypoints and FORMATS[args.format].fields:
+            args.usage_error(f"--keypoints: the fields of {args.format} have nothing to split")
+        images = chosen_images(args)
+        keypoints: KeypointFiles | None = None
+        if args.keypoints:
+            keypoints = keypoint_files(args.keypoints, images, args.names, args.min_score)
+        source = LabelFiles(args.format, args.labels, images, keypoints)
+        problems = import_masks(images, source, workers=args.workers, overwrite=args.overwrite)
+        return _report(images, problems)
+
+
+class Formats:
+    """Print the formats that can be imported: the files' names, each class and what it becomes."""
+
+    HELP = "print the classes of other parsers and the parts that they become"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of ``masks formats``."""
+        parser.add_argument(
+            "formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)} (default: all)"
+        )
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        """Print the tables."""
+        unknown = [name for name in args.formats if name not in FORMATS]
+        if unknown:
+            args.usage_error(f"unknown format {unknown[0]!r}: expected {', '.join(FORMATS)}")
+        print("\n\n".join(map(format_table, args.formats or FORMATS)))
+        return 0
+
+
+class Check:
+    """Read all images and labels, say what the labels hold, and count the problems of each kind."""
+
+    HELP = "read all labels and name their problems"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the options of ``masks check``."""
+        add_image_options(parser)
+        parser.add_argument(
+            "--without",
+            choices=[PARTS[part] for part in FOREGROUND],
+            metavar="PART",
+            help="list the images in whose labels a part does not appear",
+        )
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        """Check, and return the exit status: 1 if there are problems."""
+        images = chosen_images(args)
+        survey = survey_masks(images.paths, images.top)
+        print(f"{survey}\n")
+        lines = []
+        if args.without:
+            paths = survey.without(PARTS.index(args.without))
+            lines = [f"\nwithout {args.without}: {len(paths)}", *paths]
+        return check_sidecars(args, images, MASKS, lines)
+
+
+class Show:
+    """Draw a contact sheet: images chosen at random, each beside its parts in colour."""
+
+    HELP = "draw images with their labels"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Add the options of ``masks show``."""
+        add_sheet_options(parser, "masks.png")
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int:
+        """Draw the sheet and write it."""
+        return draw_sheet(args, "labels", _example, contact_sheet)
+
+
+def _example(path: str, images: Images) -> LabelledImage:
+    image, labels, caption = read_example(path, images, MASKS, "labels")
+    if not isinstance(labels, str) and labels.shape != image.shape[:2]:
+        labels = "labels of\nanother size"
+    return LabelledImage(image, labels, caption)
+
+
+def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:
+    """Add ``--keypoints``, of which ``use`` says what they are for, and what belongs to it."""
+    parser.add_argument("--keypoints", nargs="+", metavar="FILE", help=f"{use}: .pkl, .json, .mat")
+    parser.add_argument(
+        "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
+    )
+    parser.add_argument(
+        "--min-score", type=float, help="leave out joints below it (default: as the source is)"
+    )
+
+
+def _add_writing_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--overwrite``."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=min(os.cpu_count() or 1, _WORKERS),
+        metavar="N",
+        help=f"work on so many batches at once (default: one for each core, {_WORKERS} at most)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make existing labels anew")
+
+
+def _report(images: Images, problems: Sequence[str]) -> int:
+    """Print what the labels of ``images`` hold and which have none; return the exit status."""
+    print(f"labels in {images.sidecar_root(MASKS)}")
+    print(survey_masks(images.paths, images.top))
+    if problems:
+        print(listed("images without labels", problems), file=sys.stderr)
+    return FAILED if problems else 0
