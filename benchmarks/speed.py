@@ -1,6 +1,6 @@
-"""Measures MagnifierNet against its released code and torchreid's networks.
+"""Measures MagnifierNet against its reference implementation and torchreid's networks.
 
-    python benchmarks/speed.py --released ../magnifiernet_reid --growth --out speed
+    python benchmarks/speed.py --reference ../magnifiernet_reid --growth --out speed
 
 Images a second in evaluation and training, peak memory, floating-point operations. Every network
 lives in a process of its own, and they compute in turns (A B C A B C …). Writes ``speed.json`` with
@@ -21,7 +21,7 @@ import torch
 from measuring import growth
 from measuring.contestants import OPTIMIZED, WAYS, is_ours
 from measuring.measurement import measure
-from measuring.released import SOURCE, missing
+from measuring.reference import SOURCE, missing
 from measuring.report import markdown
 from measuring.worker import WorkerError
 
@@ -67,7 +67,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="About 15 minutes on two cores, 5 more with --growth; less than 3 with --quick.",
     )
     add = parser.add_argument
-    add("--released", type=_clone, metavar="PATH", help=f"a clone of {SOURCE}")
+    add("--reference", type=_clone, metavar="PATH", help=f"a clone of {SOURCE}")
     ours = [name for name in model_names() if is_ours(name)]
     trained = f"as this package's command trains them; by default {', '.join(OURS)}"
     add("--ours", nargs="*", default=OURS, choices=ours, metavar="NAME", help=trained)
@@ -102,8 +102,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--device cuda: torch finds no GPU here")
     if args.growth and not args.ours:
         parser.error("--growth measures the first of --ours, which names none")
-    if not (args.released or args.ours or args.stock):
-        parser.error("nothing to measure: give --released, --ours or --stock")
+    if not (args.reference or args.ours or args.stock):
+        parser.error("nothing to measure: give --reference, --ours or --stock")
     return args
 
 

@@ -141,7 +141,7 @@ def test_arithmetic():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--released {here}", "with its file engine/mt_trainer.py, which {here} has not"),
+        ("--reference {here}", "with its file engine/mt_trainer.py, which {here} has not"),
         ("--train-batch 6", "a multiple of 4 from 8"),
         ("--turns 0", "a whole number from 1, found 0"),
         ("--sizes 100x50", "multiples of 32, found 100x50"),

@@ -20,11 +20,11 @@ from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.optim import use_fused
 
 from .machine import ROOT
-from .released import Released
+from .reference import Reference
 
 NUM_CLASSES = 751  # Market-1501's
 CONFIG = ROOT / "examples" / "configs" / "magnifiernet_market1501_stage1.yaml"
-RELEASED, OURS, STOCK = "released", "ours", "stock"
+REFERENCE, OURS, STOCK = "reference", "ours", "stock"
 OPTIMIZED, CHECKPOINTING, COMPILED = WAYS = "optimized", "checkpointing", "compiled"
 
 
@@ -33,9 +33,9 @@ class Contestant:
     """What is measured.
 
     Attributes:
-        source: ``released``; ``ours``, trained as ``torchreid-magnifier train`` does; or
+        source: ``reference``; ``ours``, trained as ``torchreid-magnifier train`` does; or
             ``stock``, by torchreid's engine and optimizer.
-        name: of the model; of the released code, the folder of the clone.
+        name: of the model; of the reference implementation, the folder of the clone.
         way: of a network of ours: ``optimized``, as ``optimize_for_inference()`` returns it, not
             for training; ``checkpointing`` or ``compiled``, as the command's options of such names
             make it; or nothing.
@@ -53,8 +53,8 @@ class Contestant:
     @property
     def label(self) -> str:
         """How tables call it."""
-        if self.source == RELEASED:
-            return "released code"
+        if self.source == REFERENCE:
+            return "reference implementation"
         if self.source == STOCK and is_ours(self.name):
             return f"{self.name}, torchreid's engine"
         return f"{self.name}, {self.way}" if self.way else self.name
@@ -95,10 +95,10 @@ def is_ours(name: str) -> bool:
 
 
 def contestants(
-    released: str | None, ours: list[str], ways: list[str], stock: list[str]
+    reference: str | None, ours: list[str], ways: list[str], stock: list[str]
 ) -> list[Contestant]:
     """All that are measured; the first is what the others are compared with."""
-    found = [Contestant(RELEASED, released)] if released else []
+    found = [Contestant(REFERENCE, reference)] if reference else []
     for name in ours:
         found += [Contestant(OURS, name, way) for way in ("", *ways)]
     return found + [Contestant(STOCK, name) for name in stock]
@@ -107,9 +107,9 @@ def contestants(
 def build(contestant: Contestant, device: str) -> Runner:
     """With random weights: their values do not change the time."""
     torch.manual_seed(0)
-    if contestant.source == RELEASED:
-        code = Released(Path(contestant.name), NUM_CLASSES, device)
-        return Runner(code.model, code.embed, _released_batch, code.update)
+    if contestant.source == REFERENCE:
+        code = Reference(Path(contestant.name), NUM_CLASSES, device)
+        return Runner(code.model, code.embed, _reference_batch, code.update)
     cfg = default_config()
     merge_file(cfg, CONFIG)
     cfg.use_gpu = device == "cuda"
@@ -192,5 +192,5 @@ def _plain_batch(batch: Batch) -> dict[str, Tensor]:
     return {"img": batch.images, "pid": batch.pids}
 
 
-def _released_batch(batch: Batch) -> tuple[Tensor | None, ...]:
+def _reference_batch(batch: Batch) -> tuple[Tensor | None, ...]:
     return batch.images, batch.pids, batch.labels[:, ::8, ::8].contiguous(), None, None, None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import growth
-from .contestants import COMPILED, OPTIMIZED, OURS, RELEASED, Contestant, contestants
+from .contestants import COMPILED, OPTIMIZED, OURS, REFERENCE, Contestant, contestants
 from .machine import commit
 from .report import Report
 from .worker import EVAL, TRAIN, Process, WorkerError
@@ -25,7 +25,7 @@ def measure(args: argparse.Namespace) -> Report:
         WorkerError: a contestant cannot be built.
     """
     begun = time.monotonic()
-    found = contestants(args.released, args.ours, args.ways, args.stock)
+    found = contestants(args.reference, args.ours, args.ways, args.stock)
     report: Report = {
         "date": time.strftime("%Y-%m-%d"),
         "settings": vars(args) | {"sizes": [f"{h}x{w}" for h, w in args.sizes]},
@@ -45,7 +45,7 @@ def measure(args: argparse.Namespace) -> Report:
             c.label: {
                 "source": c.source,
                 "name": c.name,
-                "commit": commit(Path(c.name)) if c.source == RELEASED else None,
+                "commit": commit(Path(c.name)) if c.source == REFERENCE else None,
                 "arithmetic": kinds[c.label],
             }
             for c in found

@@ -70,7 +70,7 @@ class Process:
 
 
 def _serve(pipe: Connection, contestant: Any, device: str, threads: int) -> None:
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the released trainer would take them all
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # the reference trainer would take them all
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     sys.stdout = open(os.devnull, "w")  # networks print their losses and settings
     warnings.filterwarnings("ignore")  # of old calls in others' code

@@ -1,4 +1,4 @@
-"""The released code of MagnifierNet, from a clone, as it trains and tests itself.
+"""The reference implementation of MagnifierNet, from a clone, as it trains and tests itself.
 
 Its own functions do the work: ``MTModel``, ``make_mt_loss``, ``make_optimizer``, and the
 ``_update`` and ``_inference`` of ``create_mt_supervised_trainer`` and ``…_evaluator``, all with its
@@ -30,12 +30,12 @@ SOURCE = "https://github.com/NIRVANALAN/magnifiernet_reid"
 
 
 def missing(clone: Path) -> list[str]:
-    """Files that a clone of the released code has and this folder does not."""
+    """Files that a clone of the reference implementation has and this folder does not."""
     return [name for name in NEEDED if not (clone / name).is_file()]
 
 
-class Released:
-    """The released network with the two functions that its trainer and evaluator call.
+class Reference:
+    """The reference network with the two functions that its trainer and evaluator call.
 
     Args:
         clone: folder of the clone.
