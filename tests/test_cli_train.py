@@ -490,7 +490,10 @@ def test_missing_data(config, tmp_path, capsys):
     empty.mkdir(parents=True)
     root = str(tmp_path / "empty")
     assert main(["train", "--config-file", config(), "--root", root]) == 2
-    assert f"cannot read the data in {root}: " in capsys.readouterr().err
+    missing = f"{root}/market1501/Market-1501-v15.09.15/bounding_box_train"
+    error = capsys.readouterr().err
+    assert f"dataset Market1501: looked for {missing}, which is not there\n" in error
+    assert "Traceback" not in error
 
 
 def test_a_wrong_root_names_the_folder_that_is_missing(config, tmp_path, capsys, monkeypatch):
@@ -502,8 +505,8 @@ def test_a_wrong_root_names_the_folder_that_is_missing(config, tmp_path, capsys,
     path = config(data={"root": str(root), "save_dir": str(tmp_path / "log-run")})
     assert main(["train", "--config-file", path]) == 2
     assert capsys.readouterr().err == (
-        f"torchreid-magnifier train: error: cannot read the data in {root}: network is down "
-        f"(there is no folder {root}/market1501)\n"
+        f"torchreid-magnifier train: error: dataset Market1501: {root}/market1501 is not there and "
+        f"could not be downloaded (network is down)\nin {root} there is: nothing\n"
     )
     assert not (root / "market1501").exists()
 

@@ -110,11 +110,6 @@ def dataset_names() -> list[str]:
     return list(_image_datasets())
 
 
-def dataset_folder(name: str) -> str | None:
-    """The folder below the data root that a dataset is read from, where its class tells it."""
-    return getattr(_image_datasets()[name], "dataset_dir", None)
-
-
 def trains_only(name: str) -> bool:
     """Whether a dataset has images to train on only, where its class tells it."""
     return getattr(_image_datasets().get(name), "only_to_train", False)

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -65,7 +65,9 @@ def explained(root: str | os.PathLike[str]) -> Iterator[None]:
         datasets = [s for s in made if isinstance(s, torchreid_data.Dataset)]
         if not datasets or str(frames[-1].f_globals.get("__name__")).startswith(__package__):
             raise
-        text = _explanation(error, datasets[-1], Path(root).expanduser().absolute(), frames)
+        text = _explanation(
+            error, datasets[-1], Path(os.path.abspath(Path(root).expanduser())), frames
+        )
         raise DatasetError(text) from error
 
 
@@ -84,6 +86,8 @@ def _explanation(error: Exception, dataset: Any, root: Path, frames: list[FrameT
     quoted = re.search(r'"(.+)" is not found', str(error))
     missing = quoted[1] if quoted else getattr(error, "filename", None)
     if any(frame.f_code.co_name == "download_dataset" for frame in frames):
+        with suppress(OSError):  # it was made for the download, and is empty
+            home.rmdir()
         failed = f"{home} is not there and could not be downloaded ({error})"
         return "\n".join([f"dataset {name}: {failed}", _contents(home), *_meant(home, root)])
     if missing and not os.path.exists(missing):
@@ -151,7 +155,7 @@ def _meant(missing: Path, root: Path) -> list[str]:
         parts = missing.relative_to(root).parts
     except ValueError:
         return []
-    near = [root.parent, root, *_folders(root)]
+    near = [root, *root.parents[:3], *_folders(root)]
     near += [folder for first in _folders(root) for folder in _folders(first)]
     for skipped in range(len(parts)):
         for base in near:

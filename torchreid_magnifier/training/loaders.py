@@ -4,19 +4,18 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from torch.utils.data import DataLoader, Sampler, Subset
 from torchreid import data as torchreid_data
 from yacs.config import CfgNode
 
-from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX
+from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, check_identities, read_here
+from ..data.reading import explained
 from ..data.transforms import keeping_random_states
 from ..errors import MagnifierError
 from ..images import image_size
 from ..machine import shared_memory
-from ..registry import dataset_folder
 from .config import ConfigError, datamanager_arguments
 from .distributed.processes import Processes
 
@@ -31,28 +30,30 @@ def read_data(cfg: CfgNode) -> Any:
     Workers of training live through all epochs.
 
     Raises:
-        ConfigError: if files are missing or unreadable, an epoch of training has no step, a test
+        DatasetError: if a dataset class cannot read its files, or does not number its identities.
+        ConfigError: if an epoch of training has no step, a test
             nobody to find, or the machine too little shared memory for the workers.
-        CompanionError: for masks or textures that do not do.
+        SidecarError: for masks or textures that do not do.
         ImageError: for an image to test on that is missing or no image.
     """
     _check_shared_memory(cfg)
     # The sampler is torchreid's too, but made below: what it cannot do ends in an assertion.
     arguments = datamanager_arguments(cfg) | {"train_sampler": "SequentialSampler"}
-    missing = _missing_folders(cfg)
     try:
-        datamanager = torchreid_data.ImageDataManager(**arguments)
+        with explained(cfg.data.root):
+            datamanager = torchreid_data.ImageDataManager(**arguments)
     except MagnifierError:
         raise
-    except Exception as error:  # torchreid's own for missing files, and those of users' classes
-        hint = f" (there is no folder {', '.join(missing)})" if missing else ""
-        for folder in missing:  # torchreid tries to download into it: leave no empty one
-            with suppress(OSError):
-                os.rmdir(folder)
+    except Exception as error:  # of samplers, transforms, and users' classes
         found = str(error) or type(error).__name__
-        raise ConfigError(f"cannot read the data in {cfg.data.root}: {found}{hint}") from error
+        raise ConfigError(f"cannot read the data in {cfg.data.root}: {found}") from error
+    train = datamanager.train_loader.dataset
+    check_identities(train.train, ", ".join(cfg.data.sources))
+    read_here(train)
     for name in cfg.data.targets:
         _check_test(name, *datamanager.fetch_test_loaders(name))
+        for loader in datamanager.test_loader[name].values():
+            read_here(loader.dataset)
     if not cfg.test.evaluate:
         _bound_patches(datamanager.transform_tr, datamanager.train_loader)
         datamanager.train_loader = _train_loader(datamanager.train_loader, cfg)
@@ -129,13 +130,6 @@ def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any]) -> None
             f"data.targets: no query's person is in the gallery of {name} by another camera: the "
             "test would have nobody to find. See how its identities and cameras are named"
         )
-
-
-def _missing_folders(cfg: CfgNode) -> list[str]:
-    """Return the folders of the datasets that are not below ``data.root``."""
-    folders = [dataset_folder(name) for name in [*cfg.data.sources, *cfg.data.targets]]
-    paths = dict.fromkeys(os.path.join(cfg.data.root, folder) for folder in folders if folder)
-    return [path for path in paths if not os.path.isdir(path)]
 
 
 def _bound_patches(transform: Any, loader: DataLoader[Any]) -> None:

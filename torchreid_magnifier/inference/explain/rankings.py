@@ -11,14 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchreid import data as torchreid_data
 from torchreid import metrics as torchreid_metrics
 
 from ...data.datasets import plain_name
-from ...errors import MagnifierError
+from ...data.reading import read_dataset
 from ...evaluation import evaluate_rank
 from ...models.base import Embedding
-from ...registry import dataset_folder, trains_only
+from ...registry import trains_only
 from ...training.config import closest
 from ..errors import ExplainError
 
@@ -80,25 +79,14 @@ def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
     """Return the queries and gallery of a registered dataset; a generated one is made at first use.
 
     Raises:
-        ExplainError: the dataset cannot be read from ``root``, or no query has anyone to find.
+        DatasetError: the dataset cannot be read from ``root``.
+        ExplainError: no query has anyone to find.
     """
     name = plain_name(dataset)
     if trains_only(name):
         raise ExplainError(f"{dataset} has images to train on only, no queries and no gallery")
-    folder = os.path.join(root, dataset_folder(name) or "")
-    was_there = os.path.isdir(folder)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # what torchreid says of a download
-            images = torchreid_data.datasets.init_image_dataset(
-                name, root=root, mode="query", verbose=False
-            )
-    except (OSError, RuntimeError, ValueError, MagnifierError) as error:
-        known = was_there or folder in str(error)
-        hint = "" if known else f" (there is no folder {folder})"
-        if not was_there:  # torchreid tries to download into it: leave no empty one
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-        raise ExplainError(f"cannot read dataset {dataset} in {root}: {error}{hint}") from error
+    with contextlib.redirect_stdout(sys.stderr):  # what torchreid says of a download
+        images = read_dataset(name, root, mode="query")
     found = EvaluationSet([Sample(*s) for s in images.query], [Sample(*s) for s in images.gallery])
     if not found.answerable():
         raise ExplainError(
