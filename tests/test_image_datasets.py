@@ -511,3 +511,127 @@ def test_labels_of_a_set_for_testing_only_are_made_when_they_are_asked_for(tmp_p
     assert [Path(images.sidecar_path(MASKS, path)).is_file() for path in images.paths] == [
         split == "query" for _, split, *_ in REID
     ]
+
+
+# ---------------------------------------------------------------------- who is who
+
+
+def test_distractors_are_nobody_to_train_on(tmp_path, capsys):
+    others = [
+        ("image_folder/gallery/0000_c1s1_000151_01.jpg", "gallery", 0, 0),
+        ("image_folder/gallery/0000_c3s1_000151_01.jpg", "gallery", 0, 2),
+    ]
+    junk = [
+        (f"image_folder/{split}/-1_c1s1_{n}.jpg",) for n, split in enumerate(("train", "gallery"))
+    ]
+    make(tmp_path, [*FOLDER, *others, *junk])
+    dataset = DATASETS["image_folder"](root=str(tmp_path), mode="gallery")
+    assert "  2 images of identity -1 (nobody) passed over\n" in capsys.readouterr().out
+    assert sorted(s[:3] for s in dataset.gallery) == sorted(
+        (str(tmp_path / path), pid, camid)
+        for path, split, pid, camid in [*FOLDER, *others]
+        if split == "gallery"
+    )
+    trained = build("image_folder", tmp_path, combineall=True)
+    people = {2, 3, 77}  # of query and gallery, beside the two to train on
+    assert trained.num_train_pids == 2 + len(people)
+    assert not [path for path, *_ in trained.train if "/0000_" in path]
+
+
+def test_number_0_is_a_person_who_is_asked_for(tmp_path):
+    make(tmp_path, [(f"image_folder/{name}",) for name in ("query/0_1.jpg", "gallery/0_2.jpg")])
+    make(tmp_path, FOLDER[:3])
+    assert build("image_folder", tmp_path, combineall=True).num_train_pids == 3
+
+
+def test_the_camera_of_names_like_msmt17s_is_their_third_number(tmp_path):
+    names = [
+        ("image_folder/train/0000_000_01_0303morning_0015_0.jpg", "train", 0, 0),
+        ("image_folder/train/0000_001_05_0303noon_0016_1_ex.jpg", "train", 0, 1),
+        ("image_folder/query/0007_021_12_0303afternoon_0015_0.jpg", "query", 7, 2),
+        ("image_folder/gallery/0007_022_01_0303morning_0015_0.jpg", "gallery", 7, 0),
+    ]
+    make(tmp_path, names)
+    dataset = build("image_folder", tmp_path)
+    found = [
+        (split, s[1], s[2])
+        for split in ("train", "query", "gallery")
+        for s in getattr(dataset, split)
+    ]
+    assert found == [(split, pid, camid) for _, split, pid, camid in names]
+
+
+@pytest.mark.parametrize(
+    ("other", "split"),
+    [("train,crops/0.jpg,2,1", "train"), ("gallery,./crops/0.jpg,1,2", "gallery")],
+)
+def test_a_file_is_one_image_of_one_person(tmp_path, crops, other, split):
+    lines = ["train,crops/0.jpg,1,1", "query,crops/3.jpg,5,1", "gallery,crops/4.jpg,5,2"]
+    path = table(tmp_path, *lines, other)
+    with pytest.raises(DatasetError) as error:
+        build("image_folder", tmp_path)
+    assert str(error.value) == (
+        "files that stand for two images, which must be different ones: 1\n"
+        f"  train: {path}, line 2 ({crops[0]}); {split}: {path}, line 5 ({crops[0]})"
+    )
+
+
+def test_a_link_is_the_file_that_it_leads_to(tmp_path):
+    make(tmp_path, FOLDER)
+    link = tmp_path / "image_folder" / "gallery" / "0044_1.jpg"
+    link.symlink_to(tmp_path / FOLDER[0][0])
+    with pytest.raises(DatasetError, match=f"stand for two images.*\n.*gallery: {link}"):
+        build("image_folder", tmp_path)
+
+
+def test_a_query_may_be_in_the_gallery_too(tmp_path, crops):
+    table(
+        tmp_path,
+        "query,crops/3.jpg,5,1",
+        "gallery,crops/3.jpg,5,1",
+        "gallery,crops/4.jpg,5,2",
+    )
+    assert len(build("image_folder", tmp_path, mode="query").gallery) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_table_as_windows_saves_it(tmp_path, crops, encoding):
+    path = table(tmp_path)
+    lines = ["split,path,pid,camid", "query,crops\\3.jpg,5,1", "", "gallery,.\\crops\\4.jpg,5,2"]
+    path.write_bytes("\r\n".join([*lines, ""]).encode(encoding))
+    dataset = build("image_folder", tmp_path, mode="query")
+    assert [s[0] for s in (*dataset.query, *dataset.gallery)] == crops[3:5]
+
+
+def test_a_set_to_train_on_only_is_the_first_of_several(tmp_path):
+    make(tmp_path, FOLDER)
+    make(tmp_path, [("pit/images/0001_01.jpg",), ("pit/images/0002_01.jpg",)])
+    (tmp_path / "pit/textures").mkdir()
+    data = manager(tmp_path, ["pit", "image_folder"], "image_folder", combineall=False)
+    trained = data.train_loader.dataset.train
+    assert [s[1] for s in trained] == [0, 1, 2, 2, 3]
+    assert [s[3] for s in trained] == [0, 0, 1, 1, 1]
+
+
+def test_all_of_msmt17_is_what_combineall_trains_on(tmp_path):
+    home = tmp_path / "msmt17" / "MSMT17_V1"
+    for name, folder, pid in (
+        *(("train", "train", 0), ("val", "train", 0), ("query", "test", 1), ("gallery", "test", 1)),
+    ):
+        image = f"{pid:04}/{pid:04}_{len(name):03}_01_0303morning_0015_0.jpg"
+        make(tmp_path, [(f"msmt17/MSMT17_V1/{folder}/{image}",)])
+        (home / f"list_{name}.txt").write_text(f"{image} {pid}\n")
+    trained = {s[0] for s in build("msmt17", tmp_path, combineall=True).train}
+    assert len(trained) == 4
+    assert set(dataset_images("msmt17", str(tmp_path), everything=True).paths) == trained
+    assert len(dataset_images("msmt17", str(tmp_path)).paths) == 1
+
+
+def test_a_registered_class_of_another_kind_is_left_alone(monkeypatch):
+    class Foreign:
+        """No ImageDataset of torchreid's, as in forks."""
+
+    monkeypatch.setitem(DATASETS, "foreign", Foreign)
+    monkeypatch.setitem(DATASETS, "function", lambda **kwargs: Foreign())
+    torchreid_magnifier.register()
+    assert not {"foreign_masks", "foreign_textures", "function_masks"} & set(DATASETS)

@@ -3,16 +3,24 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from torchreid_magnifier.annotate import ParsingError
 from torchreid_magnifier.annotate.drawing import draw_parts
-from torchreid_magnifier.annotate.parsers.keypoints import KeypointFiles, read_names
+from torchreid_magnifier.annotate.images import folder_images
+from torchreid_magnifier.annotate.parsers.keypoints import (
+    KeypointFiles,
+    keypoint_files,
+    read_names,
+)
 from torchreid_magnifier.annotate.parsers.rcnn import PersonMask
 from torchreid_magnifier.annotate.poses import central_pose, pose_from_14, pose_from_coco
+from torchreid_magnifier.files import ListError
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS, PARTS
 from torchreid_magnifier.synthetic.generate import plan
 from torchreid_magnifier.synthetic.scene import render
@@ -340,3 +348,76 @@ def test_another_number_of_columns(tmp_path):
         content["pp"] = np.zeros((3, 34))
     with pytest.raises(ParsingError, match=r"expected pp with 28 columns, found shape \(3, 34\)"):
         KeypointFiles([file], {})
+
+
+# -- names that fit two images ---------------------------------------------------------------------
+
+
+def two_cameras(folder):
+    """Make two images of one name; return their paths, and a pose for each."""
+    paths = []
+    for camera in ("cam1", "cam2"):
+        path = folder / camera / "000001.jpg"
+        path.parent.mkdir()
+        Image.new("RGB", (64, 128)).save(path)
+        paths.append(str(path))
+    poses = [(np.array(STANDING) + shift).tolist() for shift in (0, 5)]
+    return paths, [[[*point[:2], 1.0] for point in pose] for pose in poses]
+
+
+def test_entries_with_folders_are_each_images_own(tmp_path):
+    paths, poses = two_cameras(tmp_path)
+    file = tmp_path / "k.json"
+    names = ["cam1/000001.jpg", ".\\cam2\\000001.jpg"]  # as Windows writes it
+    entries = [{"file_name": n, "keypoints": p, "score": 1} for n, p in zip(names, poses)]
+    file.write_text(json.dumps(entries))
+    found = keypoint_files([file], folder_images(str(tmp_path)))(paths, [])
+    for (pose,), expected in zip(found, poses):
+        same_pose(pose, pose_from_coco(np.array(expected), 0.3))
+
+
+@pytest.mark.parametrize("kind", ["results", "mapping", "pickle"])
+def test_a_name_that_fits_two_images_is_refused(tmp_path, kind):
+    paths, poses = two_cameras(tmp_path)
+    file = tmp_path / ("k.pkl" if kind == "pickle" else "k.json")
+    name = "000001.jpg"
+    if kind == "pickle":
+        file.write_bytes(pickle.dumps({name: {"kpt": np.array(poses[0])}}))
+    else:
+        results = [{"file_name": name, "keypoints": pose, "score": 1} for pose in poses]
+        file.write_text(json.dumps(results if kind == "results" else {name: poses[0]}))
+    with pytest.raises(ParsingError) as error:
+        keypoint_files([file], folder_images(str(tmp_path)))
+    assert f"the entry {name} may be {paths[0]} or {paths[1]}" in str(error.value)
+    assert str(error.value).endswith("such as cam2/000001.jpg")
+    # Also where only one of the two is wanted.
+    one = folder_images(str(tmp_path))
+    with pytest.raises(ParsingError, match="may be"):
+        keypoint_files([file], replace(one, paths=one.paths[:1]))
+
+
+def test_a_file_that_has_what_another_has_is_refused(tmp_path):
+    for name in ("a.json", "b.json"):
+        (tmp_path / name).write_text(json.dumps({"x/1.jpg": [], f"x/{name}.jpg": []}))
+    with pytest.raises(ParsingError, match=r"b.json: 1 of its images .* such as x/1.jpg"):
+        KeypointFiles([tmp_path / "a.json", tmp_path / "b.json"], {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_as_windows_saves_them(tmp_path, encoding, end):
+    file = tmp_path / "names.txt"
+    lines = ["", "train\\0002.jpg", "  ", "train\\0001.JPG ", "C:\\data\\a.png", ""]
+    file.write_bytes(end.join(lines).encode(encoding))
+    assert read_names(file) == {"train": ["0001.JPG", "0002.jpg"], "C:/data": ["a.png"]}
+
+
+@pytest.mark.parametrize(
+    "content", [b"a.jpg\nb.jpg\n\xff\xfe.jpg\n", "a.jpg\nb.jpg\nc.jpg".encode("utf-16-le")]
+)
+def test_a_list_that_is_no_text_names_the_line(tmp_path, content):
+    file = tmp_path / "names.txt"
+    file.write_bytes(content)
+    line = 3 if b"\xff" in content else 1
+    with pytest.raises(ListError, match=f"names.txt, line {line}: expected text in UTF-8"):
+        read_names(file)
