@@ -423,6 +423,11 @@ def error_of(capsys, *arguments: str) -> str:
             "osnet_x0_25 takes images alone, but data.sources has 'market1501_masks': take "
             "'market1501'",
         ),
+        ("train.lr 0.1 train.lr 0.2", "command line: train.lr is given 2 times"),
+        (
+            "-t market1501 data.targets ['market1501']",
+            "command line: data.targets is given twice: as a flag and as a key",
+        ),
         ("test.ranks []", "test.ranks must be whole numbers of at least 1, such as [1, 5, 10]"),
         ("test.ranks [0]", "test.ranks must be whole numbers of at least 1"),
         ("test.dist_metric cosinus", "test.dist_metric: unknown name 'cosinus'; did you mean 'cos"),

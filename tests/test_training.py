@@ -14,6 +14,7 @@ import torchreid
 import yaml
 from PIL import Image
 
+from torchreid_magnifier import SAN
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.files import locked
 from torchreid_magnifier.training import loaders, resume
@@ -418,3 +419,51 @@ def test_too_little_shared_memory_is_told(train, monkeypatch, capsys):
     assert "data.workers 2 hand batches over in /dev/shm" in message
     assert "--shm-size 1g), or set data.workers 1" in message
     assert train("data.workers 0") == 0
+
+
+# ------------------------------------------------------------------ options that are all used
+
+
+def test_an_option_between_two_lists_of_targets_is_not_dropped(train, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        train("-t market1501 model.name resnet18 -t market1501")
+    assert "argument -t/--targets: given twice" in capsys.readouterr().err
+
+
+def test_what_a_run_uses_is_printed(train, capsys):
+    assert train("-t market1501 train.lr 0.001 data.transforms [] ") == 0
+    printed = capsys.readouterr().out
+    assert (
+        """This run
+  model: osnet_x0_25, for images of 64x32
+  targets: market1501, euclidean distance
+  loss: triplet (triplet x 1, margin 0.3; cross-entropy x 1)
+  sources: market1501, RandomIdentitySampler, 16 images a batch
+  transforms: none
+  schedule: adam, learning rate 0.001, single_step [10] x 0.1, 1 epochs
+"""
+        in printed
+    )
+
+
+# ------------------------------------------------------------------ an optimizer's traces
+
+
+def test_a_later_optimizer_trains_what_san_adam_stepped_apart():
+    """With the first one gone, and with the first one still there."""
+    model = SAN(2, "triplet", backbone="resnet18", pretrained=False, decoder_widths=(8, 8, 8, 4, 4))
+    model.train()
+    batch = torch.rand(8, 9, 32, 32)
+    for first in (True, False):
+        apart = torchreid.optim.build_optimizer(model, "san_adam")
+        logits, features = model(batch)
+        (logits[0].sum() + features[0].sum()).backward()
+        assert all(p.grad is None for p in model.decoder.parameters())
+        if first:
+            del apart
+        later = torchreid.optim.build_optimizer(model, "adam")
+        logits, features = model(batch)
+        later.zero_grad()
+        (logits[0].sum() + features[0].sum()).backward()
+        assert all(p.grad is not None for p in model.decoder.parameters())
+        later.zero_grad()

@@ -6,6 +6,11 @@ After ``pip install``, importing torchreid is enough (see ``_autoload``):
     model = torchreid.models.build_model("magnifiernet", num_classes=751, loss="triplet")
 """
 
+# ruff: noqa: E402
+from ._start import start
+
+start()  # before torch is loaded
+
 from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .data.datasets import with_masks, with_textures
 from .hub import load_pretrained

@@ -14,13 +14,18 @@ def cores() -> int:
     """Return how many cores this process may keep busy, at least 1.
 
     By its affinity (``taskset``) and the CPU quotas of its control groups (containers), which
-    ``os.cpu_count`` knows nothing of: threads beyond them wait for each other.
+    ``os.cpu_count`` knows nothing of.
     """
+    quotas = (max(1, math.ceil(quota)) for quota in _quotas())
+    return min([visible_cores(), *quotas])
+
+
+def visible_cores() -> int:
+    """Return how many cores this process may run on, whatever its quota."""
     try:
-        count = len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS, not on Windows
-        count = os.cpu_count() or 1
-    return max(1, min([count, *(math.ceil(quota) for quota in _quotas())]))
+        return os.cpu_count() or 1
 
 
 def shared_memory() -> int | None:

@@ -6,6 +6,7 @@ asked for. What it raises is caught here, for all of them.
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: the subcommand's; of a ``MagnifierError``, 2 after a mistake in what was
         given; 1 after an ``OSError``; 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # its code page may lack a letter of a path
+            stream.reconfigure(errors="backslashreplace")
     lines = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier",

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from ..experiments import ablation_grids, ablation_report
 from ..experiments.ablation import Ablation, check_options
 from ..training.config import ConfigError
+from .arguments import Parser
 from .train import add_options, parse, read_configs
 
 _DESCRIPTION = """\
@@ -57,7 +58,7 @@ def _run(args: argparse.Namespace, command: str) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier ablate",
         description=_DESCRIPTION,
         epilog=f"grids and their cells:\n{ablation_grids.describe()}",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from .arguments import Parser
 
 
 def run_action(
@@ -25,7 +26,7 @@ def run_action(
     Returns:
         The exit status: the action's.
     """
-    parser = argparse.ArgumentParser(prog=f"torchreid-magnifier {command}", description=description)
+    parser = Parser(prog=f"torchreid-magnifier {command}", description=description)
     subparsers = parser.add_subparsers(
         dest="action", required=True, metavar=f"{{{','.join(actions)}}}"
     )

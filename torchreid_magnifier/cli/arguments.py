@@ -3,10 +3,33 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..training.config import ConfigError
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses an option that is given twice: argparse drops the first one's values.
+
+    Its subcommands' parsers are such parsers too.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in (None, "store"):
+            self.register("action", name, _StoreOnce)
+
+
+class _StoreOnce(argparse._StoreAction):
+    given = False
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        if option is not None and self.given:
+            raise argparse.ArgumentError(self, "given twice: give all its values at once")
+        self.given = option is not None
+        super().__call__(parser, namespace, values, option)
 
 
 def positive(text: str) -> int:

@@ -1,6 +1,5 @@
 """``torchreid-magnifier convert``: the reference implementations' checkpoints."""
 
-import argparse
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -9,11 +8,12 @@ from pathlib import Path
 from ..checkpoint import read_checkpoint, write_weights
 from ..models.magnifiernet.conversion import OFFICIAL, convert_official_state_dict
 from ..models.san.conversion import DECODER_KEY, SAN, convert_san_state_dict
+from .arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier convert",
         description="Rewrite a checkpoint of a reference implementation: MagnifierNet's "
         "(github.com/NIRVANALAN/magnifiernet_reid) for the model magnifiernet_official, SAN's "

@@ -5,7 +5,6 @@ Trains, tests, compares (see ``comparison``), and writes one folder: a table (``
 torchreid's engine (``train.log``) and the generated data.
 """
 
-import argparse
 import contextlib
 import csv
 import io
@@ -31,6 +30,7 @@ from ..images import open_image, read_labels
 from ..losses.metrics import confusion, iou_per_part
 from ..models.regions import shrink_labels
 from ..parts import NUM_PARTS
+from .arguments import Parser
 
 NAMES = {GLOBAL: "Global branch alone", WHOLE: "MagnifierNet"}
 SHOWN_MASKS, SHOWN_RANKINGS, RANKING_LENGTH = (4, 4), (3, 5), 10  # (clear, occluded) queries
@@ -48,7 +48,7 @@ COLUMNS = {
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier demo",
         description=f"On generated pedestrians: train {WHOLE} in its two stages, and {GLOBAL} "
         "alike; test them on all and on occluded queries; write a table and pictures.",

@@ -1,16 +1,16 @@
 """``torchreid-magnifier export``: a trained network as one file for other programs."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..inference.export import Export, check_target, export_network
+from .arguments import Parser
 from .network_options import add_network_options, chosen_network
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier export",
         description="Write a trained network as one file, weights and preprocessing included: "
         "images in, embeddings and the part labels of its masks out, any number of images at a "

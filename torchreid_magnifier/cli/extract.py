@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..inference.extract import extract
 from . import FAILED
-from .arguments import positive
+from .arguments import Parser, positive
 from .network_options import add_network_options, chosen_network
 
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier extract",
         description="Write the embeddings of person crops, the share of each body part in them, "
         "and what they were made with. The embeddings are not L2-normalised: compare them by "

@@ -23,7 +23,7 @@ from ..inference.search import (
 from ..parts import BACKGROUND
 from ..training.config import ConfigError
 from . import FAILED
-from .arguments import check_picture, positive
+from .arguments import Parser, check_picture, positive
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
@@ -104,7 +104,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier search",
         description="Find the pictures of a gallery, made by 'torchreid-magnifier extract', that "
         "are nearest to queries.",

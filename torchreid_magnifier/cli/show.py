@@ -21,7 +21,7 @@ from ..inference.network import Network
 from ..inference.sources import find_sources
 from ..registry import dataset_names
 from ..training.config import ConfigError, closest
-from .arguments import PICTURE_ENDINGS, check_picture, positive, up_to
+from .arguments import PICTURE_ENDINGS, Parser, check_picture, positive, up_to
 from .network_options import add_details, add_network_options, chosen_network
 
 _MOST = 8  # networks in one picture of activations
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier show",
         description="Pictures of what networks see, find, and have learnt.",
     )

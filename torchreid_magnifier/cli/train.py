@@ -11,6 +11,7 @@ from ..training.distributed.launch import joined, leave_last, told_once
 from ..training.distributed.processes import FailedElsewhere
 from ..training.run import link_stages, plan, run
 from . import FAILED
+from .arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchreid-magnifier train",
         description="Train and test as torchreid's scripts/main.py does, with the same YAML files "
         "and options (image data only). A run goes on from the newest checkpoint in its "

@@ -187,6 +187,10 @@ def read_config(path: str | Path | None, options: Sequence[str] = (), **data: An
     if path:
         merge_file(cfg, path)
     for key, value in data.items():
+        if value and f"data.{key}" in options[::2]:
+            raise ConfigError(
+                f"command line: data.{key} is given twice, by its flag and by its key"
+            )
         if value:
             cfg.data[key] = value
     merge_list(cfg, options)
@@ -221,14 +225,19 @@ def merge_list(cfg: CfgNode, pairs: Sequence[str]) -> None:
     """Set the keys of a flat list ``[key, value, key, value, ...]``, as typed on a command line.
 
     Raises:
-        ConfigError: if a value is missing, a key unknown, or a value of the wrong type.
+        ConfigError: if a value is missing, a key unknown or given twice, or a value of the wrong
+            type.
     """
     if len(pairs) % 2:
         raise ConfigError(
             f"options come as pairs 'key value', but {pairs[-1]!r} at the end of "
             f"{' '.join(pairs)!r} stands alone"
         )
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+    keys = pairs[::2]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(f"command line: {key} is given {keys.count(key)} times")
+    for key, value in zip(keys, pairs[1::2], strict=True):
         _set(cfg, key, value, "command line")
 
 
