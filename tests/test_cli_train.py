@@ -426,7 +426,7 @@ def error_of(capsys, *arguments: str) -> str:
         ("train.lr 0.1 train.lr 0.2", "command line: train.lr is given 2 times"),
         (
             "-t market1501 data.targets ['market1501']",
-            "command line: data.targets is given twice: as a flag and as a key",
+            "command line: data.targets is given twice, by its flag and by its key",
         ),
         ("test.ranks []", "test.ranks must be whole numbers of at least 1, such as [1, 5, 10]"),
         ("test.ranks [0]", "test.ranks must be whole numbers of at least 1"),
