@@ -486,3 +486,35 @@ def test_settings_of_an_unfinished_run_are_readable(crops, run, small_chunks, in
         run("crops", "--batch-size", 2)
     settings = json.loads(Path("gallery.npz.partial/settings.json").read_text())
     assert settings["batch size"] == 2 and settings["number of files"] == 9
+
+
+# ------------------------------------------------------------------ where the output goes
+
+
+def test_names_that_a_code_page_lacks_are_printed_and_written(crops, weights):
+    """As on Windows, where output into a file has the system's code page."""
+    name = "crops/小 ż.png"
+    os.rename("crops/0.PNG", name)
+    Path("crops/坏.jpg").write_bytes(b"no image")
+    words = ["--weights", weights]
+    commands = [
+        ["extract", "crops", *words, "--out", "g.npz"],
+        ["search", "--gallery", "g.npz", name, "--top", "1", "--csv", "h.csv", "--out", "r.png"],
+        ["show", "masks", name, *words, "--out", "小.png"],
+        ["search", "--gallery", "g.npz", "crops/無.png"],
+    ]
+    code = (
+        "import sys\n"
+        "from torchreid_magnifier.cli import main\n"
+        f"print([main(words) for words in {commands!a}])"
+    )
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout.endswith(b"[1, 0, 0, 2]\n") or done.stdout.endswith(b"[1, 0, 0, 2]\r\n")
+    assert b"1.0000  crops/\\u5c0f \\u017c.png" in done.stdout
+    assert b"crops/\\u574f.jpg: cannot be read" in done.stderr
+    assert b"there is no file or folder crops/\\u7121.png" in done.stderr
+    assert b"Traceback" not in done.stderr
+    with open("h.csv", encoding="utf-8", newline="") as file:
+        (hit,) = csv.DictReader(file)
+    assert hit["path"] == name
