@@ -253,3 +253,15 @@ def test_similarity_figure_shows_every_pair_and_the_difference():
     names = [label.get_text() for label in shown[0].get_yticklabels()]
     assert names == [part.replace("_", " ") for part in PARTS]
     assert {"one", "two", "difference", "mean 0.5"} <= texts(figure)
+
+
+def test_calibration_figure_shows_both_kinds_of_pairs_and_every_threshold():
+    same, other = GENERATOR.normal(0.6, 0.1, 500), GENERATOR.normal(0, 0.1, 5000)
+    lines = {"10 %": float(np.quantile(other, 0.9)), "1 %": float(np.quantile(other, 0.99))}
+    figure = figures.calibration_figure(same, other, lines, "Title")
+    scores, errors = figure.axes
+    assert [line.get_xdata()[0] for line in scores.lines] == list(lines.values())
+    curve, *points = errors.lines
+    assert (np.diff(curve.get_xdata()) <= 0).all() and (np.diff(curve.get_ydata()) >= 0).all()
+    assert [point.get_xdata()[0] for point in points] == pytest.approx([10, 1])
+    assert {"10 %", "1 %", "Title", "two people", "one person, by two cameras"} <= texts(figure)

@@ -51,6 +51,17 @@ def up_to(most: int) -> Callable[[str], int]:
     return count
 
 
+def rate(text: str) -> float:
+    """Read a share such as ``1%`` or ``0.01``, for argparse."""
+    try:
+        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate such as 1% or 0.01, found {text}")
+    return value
+
+
 def check_picture(path: Path) -> None:
     """See, before any work, that a picture can be written to what ``--out`` names.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..figures import save
 from ..files import write_atomically
+from ..inference.decide import Calibration, departure_notice
 from ..inference.embedding_files import read_embeddings
 from ..inference.embeddings import Embeddings
 from ..inference.index import APPROXIMATE, KINDS, METRICS
@@ -23,7 +24,7 @@ from ..inference.search import (
 from ..parts import BACKGROUND
 from ..training.config import ConfigError
 from . import FAILED
-from .arguments import Parser, check_picture, positive
+from .arguments import Parser, check_picture, positive, rate
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
@@ -44,8 +45,20 @@ def main(argv: Sequence[str]) -> int:
     if new:
         print(f"{args.index_file}: index {args.index} of {len(gallery)} embeddings\n")
     found = search(queries, gallery, args.top, args.metric, index)
+    same_from = None
+    if args.calibration:
+        calibration = Calibration.read(args.calibration)
+        calibration.made.require_comparable(gallery.metadata, "the calibration", "the gallery")
+        same_from = calibration.threshold(args.same_at)
+        if notice := departure_notice(queries, gallery, calibration, args.same_at):
+            print(f"torchreid-magnifier search: warning: {notice}", file=sys.stderr)
     for number in range(len(queries)):
-        print("\n".join(_table(queries, number, gallery, found, args.metric)), end="\n\n")
+        print("\n".join(_table(queries, number, gallery, found, args.metric)))
+        if same_from is not None:
+            nearest = next(hits(gallery, found, number))
+            answer = nearest.place if nearest.score >= same_from else "unknown"
+            print(f"  answer: {answer} (the same person from {same_from:.4f} on)")
+        print()
     if args.index in APPROXIMATE:
         exact = search(
             queries, gallery, args.top, args.metric, open_index("exact", gallery, args.metric)
@@ -99,6 +112,10 @@ def _check(args: argparse.Namespace) -> None:
                 f"--{option.replace('_', '-')}: expected a file in a folder that is there, "
                 f"found {path}"
             )
+    if (args.same_at is None) != (args.calibration is None):
+        raise ConfigError("--same-at and --calibration go together: give both")
+    if args.calibration and args.metric != "cosine":
+        raise ConfigError("--same-at: a calibration is of cosine similarities: leave out --metric")
     if args.index_file and args.index == "exact":
         raise ConfigError("--index-file goes with an index of FAISS: give --index too")
 
@@ -136,6 +153,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="keep the index of FAISS here, and use it if it is here",
+    )
+    parser.add_argument(
+        "--same-at",
+        type=rate,
+        metavar="RATE",
+        help="answer with the nearest or 'unknown', by the similarity that has this rate of false "
+        "matches, such as 1%%, in --calibration",
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="made by 'torchreid-magnifier calibrate'"
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=f"a picture of the first {_DRAWN} queries' hits"

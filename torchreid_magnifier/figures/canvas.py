@@ -102,6 +102,7 @@ def style_diagram(axes: Axes, title: str, pad: float | None = None) -> None:
     axes.set_title(title, fontsize=10, loc="left", color=INK, pad=pad)
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", color="#e5e5e5", lw=0.7)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 

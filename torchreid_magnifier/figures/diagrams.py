@@ -163,6 +163,44 @@ def similarity_figure(found: Mapping[str, Similarity], title: str) -> Figure:
     return figure
 
 
+def calibration_figure(
+    same: np.ndarray, other: np.ndarray, thresholds: Mapping[str, float], title: str
+) -> Figure:
+    """Draw the scores of pairs of one and of two people, and the errors of every threshold.
+
+    Args:
+        same, other: similarities of pairs of one person, and of two.
+        thresholds: by what they are called.
+        title: of the figure.
+    """
+    figure, (scores, errors) = diagrams(title, 1, 2, 11.0, 4.4)
+    edges = np.linspace(min(same.min(), other.min()), max(same.max(), other.max()), 80)
+    for values, name, colour in (
+        (other, "two people", SERIES[2]),
+        (same, "one person, by two cameras", SERIES[1]),
+    ):
+        scores.hist(values, edges.tolist(), density=True, color=colour, alpha=0.6, label=name)
+    grid = np.linspace(edges[0], edges[-1], 2000)
+    false = 1 - np.searchsorted(np.sort(other), grid) / len(other)
+    missed = np.searchsorted(np.sort(same), grid) / len(same)
+    errors.plot(100 * false, 100 * missed, color=SERIES[1], lw=1.8)
+    for name, value in thresholds.items():
+        scores.axvline(value, color=INK, lw=0.8, ls=":")
+        place: Any = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 7, "color": FAINT}
+        scores.text(value, 0.8, name, transform=scores.get_xaxis_transform(), **place)
+        point = 100 * (other >= value).mean(), 100 * (same < value).mean()
+        errors.plot(*point, "o", color=INK, ms=4)
+        beside: Any = {"xytext": (5, 4), "textcoords": "offset points", "color": FAINT}
+        errors.annotate(name, point, fontsize=7, **beside)
+    scores.set_ylim(top=1.3 * scores.get_ylim()[1])  # room for the legend
+    style_diagram(scores, "similarity of pairs")
+    scores.legend(frameon=False, fontsize=8)
+    style_diagram(errors, "pairs of one person that are missed, %")
+    errors.set_xscale("log")
+    errors.set_xlabel("pairs of two people that are taken for one, %", fontsize=8.5)
+    return figure
+
+
 def _draw_repeated(figure: Figure, axes: Axes, x: float, found: Repeated, colour: str) -> None:
     """The mean as a dot with the spread as bars, and each seed as a ring to the left of it."""
     beside = offset_copy(axes.transData, figure, x=-8, units="points")

@@ -81,7 +81,9 @@ class Metadata:
         """Return that of the pictures."""
         return Preprocessing(self.height, self.width, self.mean, self.std)
 
-    def require_comparable(self, other: "Metadata") -> None:
+    def require_comparable(
+        self, other: "Metadata", one: str = "the gallery", another: str = "the queries"
+    ) -> None:
         """Check that embeddings with these and with other metadata mean the same.
 
         Raises:
@@ -91,8 +93,8 @@ class Metadata:
             ours, theirs = getattr(self, what), getattr(other, what)
             if ours != theirs:
                 raise RetrievalError(
-                    "embeddings of two networks cannot be compared: those of the gallery are of "
-                    f"{self.model}, weights {self.weights}, {what} {ours}; those of the queries of "
+                    f"embeddings of two networks cannot be compared: those of {one} are of "
+                    f"{self.model}, weights {self.weights}, {what} {ours}; those of {another} of "
                     f"{other.model}, weights {other.weights}, {what} {theirs}"
                 )
 

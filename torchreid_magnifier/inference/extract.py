@@ -1,5 +1,6 @@
 """Pictures -> embeddings, in memory or into a file; a run that was interrupted goes on."""
 
+import glob
 import hashlib
 import io
 import json
@@ -104,6 +105,8 @@ def extract(
     folder = out.with_name(out.name + ".partial")
     folder.mkdir(exist_ok=True)
     with locked(folder / ".lock"):
+        for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):  # by a killed run
+            left.unlink()
         unfinished = _Unfinished(folder, settings, metadata, overwrite)
         done = unfinished.chunks * chunk * batch_size
         total = count_pictures(paths, every)
@@ -129,7 +132,12 @@ def extract(
 
 
 def embed(
-    network: Network, paths: Sequence[str], *, batch_size: int = 32, workers: int = 4
+    network: Network,
+    paths: Sequence[str],
+    *,
+    batch_size: int = 32,
+    workers: int = 4,
+    bar: bool = False,
 ) -> tuple[Embeddings, list[str]]:
     """Return the float32 embeddings of images and videos, and a line for each that is broken.
 
@@ -137,8 +145,13 @@ def embed(
         network: from ``open_network``.
         paths: as ``find_sources`` gives them; at least one.
         batch_size, workers: as for ``extract``.
+        bar: show how far it is.
     """
-    batches = list(_batches(network, paths, batch_size, workers))
+    batches = []
+    with tqdm(total=len(paths), unit="picture", disable=None if bar else True) as shown:
+        for batch in _batches(network, paths, batch_size, workers):
+            batches.append(batch)
+            shown.update(batch.pictures)
     problems = [problem for batch in batches for problem in batch.problems]
     return concatenated([batch.embeddings for batch in batches]), problems
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,17 +82,40 @@ def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
         DatasetError: the dataset cannot be read from ``root``.
         ExplainError: no query has anyone to find.
     """
-    name = plain_name(dataset)
-    if trains_only(name):
+    if trains_only(plain_name(dataset)):
         raise ExplainError(f"{dataset} has images to train on only, no queries and no gallery")
-    with contextlib.redirect_stdout(sys.stderr):  # what torchreid says of a download
-        images = read_dataset(name, root, mode="query")
+    images = _read_dataset(dataset, root)
     found = EvaluationSet([Sample(*s) for s in images.query], [Sample(*s) for s in images.gallery])
     if not found.answerable():
         raise ExplainError(
             f"{dataset} in {root}: no query's person is in the gallery by another camera"
         )
     return found
+
+
+def read_people(dataset: str, root: str, split: str) -> list[Sample]:
+    """Return images of known people of a registered dataset.
+
+    Args:
+        dataset: its name.
+        root: the folder that holds the datasets.
+        split: ``train``; or ``test``, the queries and those gallery images whose person is asked
+            for: of distractors nobody knows who they are.
+
+    Raises:
+        DatasetError: the dataset cannot be read from ``root``.
+        ExplainError: no query has anyone to find.
+    """
+    if split == "train":
+        return [Sample(*sample) for sample in _read_dataset(dataset, root).train]
+    found = read_evaluation_set(dataset, root)
+    asked = {sample.pid for sample in found.query}
+    return [*found.query, *(sample for sample in found.gallery if sample.pid in asked)]
+
+
+def _read_dataset(dataset: str, root: str) -> Any:
+    with contextlib.redirect_stdout(sys.stderr):  # what torchreid says of a download
+        return read_dataset(plain_name(dataset), root, mode="query")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""``torchreid-magnifier calibrate``: from which similarity on two images are the same person's."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..inference.decide import (
+    RATES,
+    Calibration,
+    Pairs,
+    calibrate,
+    percent,
+    read_labelled_folder,
+    score_pairs,
+)
+from ..inference.embeddings import Metadata
+from ..inference.errors import RetrievalError
+from ..inference.explain.rankings import read_people
+from ..inference.extract import embed
+from ..training.config import ConfigError, closest
+from .arguments import Parser, check_picture, positive, rate
+from .network_options import add_network_options, chosen_network
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand."""
+    args = _parse(argv)
+    _check(args)
+    people: Sequence[int | str]
+    cameras: Sequence[int | str]
+    if args.dataset is not None:
+        samples = read_people(args.dataset, args.root, args.split)
+        paths = [sample.path for sample in samples]
+        people, cameras = [s.pid for s in samples], [s.camid for s in samples]
+        source = f"{args.dataset}, {args.split}"
+    else:
+        paths, people, cameras = read_labelled_folder(args.images)
+        source = str(args.images)
+    before = Calibration.read(args.check) if args.check else None
+    network = chosen_network(args)
+    made = Metadata.of(network)
+    if before is not None:
+        before.made.require_comparable(made, "the calibration", "--weights")
+    embeddings, problems = embed(network, paths, batch_size=args.batch_size, bar=True)
+    if problems:
+        raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))
+    pairs = score_pairs(embeddings, people, cameras, same_camera=args.same_camera)
+    print(
+        f"{source}: {pairs.people} people, {pairs.images} images, {pairs.cameras} cameras; "
+        f"{len(pairs.same):,} pairs of one person, {len(pairs.other):,} of two"
+    )
+    if before is not None:
+        _report_check(before, pairs)
+        return 0
+    found = calibrate(pairs, made, source, args.rates)
+    _report(found)
+    found.write(args.out)
+    print(f"{args.out}: the calibration")
+    if args.picture:
+        _draw(found, pairs, args.picture)
+        print(f"{args.picture}: its picture")
+    return 0
+
+
+def _report(found: Calibration) -> None:
+    print(
+        f"equal error rate {percent(found.equal_error)} (95 % interval "
+        f"{percent(found.equal_error_low)} to {percent(found.equal_error_high)}) at similarity "
+        f"{found.equal_error_at:.3f}"
+    )
+    columns = ["false matches", "similarity from", "(95 % interval)", "found of one person"]
+    print("  ".join([*columns, "(95 % interval)"]))
+    for one in found.thresholds:
+        print(
+            f"{percent(one.rate):>13}  {one.value:15.3f}  {one.low:.3f} to {one.high:.3f} "
+            f"  {percent(one.found):>19}  {percent(one.found_low)} to {percent(one.found_high)}"
+        )
+    for unknown in found.too_few:
+        print(f"{percent(unknown):>13}  too few pairs of two people")
+
+
+def _report_check(before: Calibration, pairs: Pairs) -> None:
+    apart, _ = before.departure(pairs.other)
+    print(
+        f"calibrated on {before.source}; distance between the scores of two people there and here "
+        f"{apart:.2f}"
+    )
+    print("false matches there  similarity from  here  found of one person there  here")
+    for one in before.thresholds:
+        false, found = (float((s >= one.value).mean()) for s in (pairs.other, pairs.same))
+        print(
+            f"{percent(one.rate):>19}  {one.value:15.3f}  {percent(false)}  "
+            f"{percent(one.found):>25}  {percent(found)}"
+        )
+
+
+def _draw(found: Calibration, pairs: Pairs, path: Path) -> None:
+    from ..figures import calibration_figure, save
+
+    lines = {percent(threshold.rate): threshold.value for threshold in found.thresholds}
+    title = (
+        f"The same person? {found.made.model}\n{found.source}: {found.people} people, "
+        f"{found.images} images; thresholds by their rate of false matches."
+    )
+    save(calibration_figure(pairs.same, pairs.other, lines, title), path)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What can be found before any work."""
+    if args.dataset is not None:
+        from ..registry import dataset_names
+
+        known = dataset_names()
+        if args.dataset not in known:
+            raise ConfigError(
+                f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
+                f"(all names: {', '.join(sorted(known))})"
+            )
+    if args.out and (args.out.is_dir() or not args.out.absolute().parent.is_dir()):
+        raise ConfigError(f"--out: expected a file in a folder that is there, found {args.out}")
+    if args.picture:
+        check_picture(args.picture)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="torchreid-magnifier calibrate",
+        description="Find the similarities from which on two images are taken for the same "
+        "person's, at chosen rates of false matches, on images of known people by several cameras. "
+        "They hold for images of such cameras: --check says how far off they are on others.",
+    )
+    add_network_options(parser)
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--dataset", metavar="NAME", help="registered dataset")
+    images.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder for each person in it, named as you like; the camera is a folder below "
+        "that, or in the name of a file, as in 0002_c1s1_000451.jpg",
+    )
+    parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
+    parser.add_argument(
+        "--split",
+        choices=("train", "test"),
+        default="test",
+        help="of the dataset (default: test; a network knows the people that it was trained on)",
+    )
+    parser.add_argument(
+        "--same-camera",
+        action="store_true",
+        help="pairs of images by one camera count, too; they are easier than what a system of "
+        "several cameras meets",
+    )
+    parser.add_argument(
+        "--rates",
+        type=rate,
+        nargs="+",
+        default=RATES,
+        metavar="RATE",
+        help="of false matches (default: 10%% 1%% 0.1%%)",
+    )
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--out", type=Path, metavar="FILE", help="the calibration, for --same-at")
+    goal.add_argument(
+        "--check", type=Path, metavar="FILE", help="say what a calibration does on these images"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="scores and errors, drawn")
+    parser.add_argument(
+        "--batch-size", type=positive, default=32, metavar="N", help="images at once (default: 32)"
+    )
+    return parser.parse_args(argv)
