@@ -278,7 +278,7 @@ def test_mistakes_are_told_before_anything_is_drawn(
         (["activations", image, *baseline, "--regions"], "no features of regions"),
         (["rankings", *both, *net], "expected at most 2 networks, found 3"),
         (["rankings", *net, "--dataset", "market"], "did you mean 'market1501'"),
-        (["rankings", *net, "--dataset", "cuhk03np", "--root", "empty"], "cannot read dataset"),
+        (["rankings", *net, "--dataset", "cuhk03np", "--root", "empty"], "there is no folder"),
         (["rankings", *net, *data, "--differing"], "give two --weights"),
         (["rankings", *both, "--differing", "--query", image], "leave out --query"),
         (["rankings", *net, *data, "--query", "0009.jpg"], "no query is called 0009.jpg"),
