@@ -15,9 +15,9 @@ from torchreid_magnifier.parts import NUM_PARTS
 NETWORKS = ("magnifiernet_r18", "magnifiernet_r18_official", "san_r18")
 
 
-def build(name, loss="triplet"):
+def build(name, loss="triplet", **options):
     torch.manual_seed(0)
-    return build_model(name, 5, loss=loss, pretrained=False)
+    return build_model(name, 5, loss=loss, **options)
 
 
 def batch_for(model, size=8, height=64, width=32, device="cpu"):
@@ -69,7 +69,7 @@ def test_whole_networks_have_a_name_in_mixed_precision():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_convolutions_are_in_half_precision_and_heads_in_float32(name):
-    model = build(name + "_bf16")
+    model = build(name, precision="bfloat16")
     seen = {}
     for part, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

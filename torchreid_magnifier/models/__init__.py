@@ -105,9 +105,8 @@ def _options_of(cls: Any) -> Iterator[str]:
 
 
 def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-    return f"{hint} Known are {', '.join(known)}."
+    near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+    return f"; did you mean {' or '.join(map(repr, near[:20]))}?"
 
 
 for _cls, _found in ((MagnifierNet, _variants), (SAN, _san)):

@@ -239,9 +239,10 @@ class ReIDModel(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Train with less memory and more operations, where the backbone can."""
+        module: Any
         for module in self.modules():
             if hasattr(module, "grad_checkpointing"):
-                module.grad_checkpointing = enable  # noqa: B010: of any module
+                module.grad_checkpointing = enable
 
     def compile(self, **options: Any) -> None:
         """Have torch.compile translate what the model computes: one graph each, without breaks.
