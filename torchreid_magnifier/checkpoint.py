@@ -8,10 +8,13 @@ No code in a file is run: safetensors hold tensors alone, and other files are re
 restricted unpickler.
 """
 
+import codecs
 import errno
+import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,8 +33,8 @@ SAFETENSORS = ".safetensors"
 NETWORK = "network"
 # What nn.DataParallel, DistributedDataParallel and torch.compile put around a module, at any depth.
 _WRAPPERS = ("module", "_orig_mod")
-# Before this release the restricted unpickler can hardly be taught numpy's scalars, and there is a
-# way around it in files of the oldest format (CVE-2025-32434).
+# Before this release torch's restricted unpickler cannot be taught numpy's scalars (as
+# _Unpickler is), and there is a way around it in files of the oldest format (CVE-2025-32434).
 _SAFE_TORCH = "2.6"
 
 
@@ -120,9 +123,30 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 def _load(path: Path) -> Any:
     if path.suffix == SAFETENSORS:
         return load_file(path)
-    if torch.__version__ < _SAFE_TORCH and not zipfile.is_zipfile(path):
-        raise ValueError("not of the format that torch saves since 1.6")
+    if torch.__version__ < _SAFE_TORCH:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("not of the format that torch saves since 1.6")
+        module = SimpleNamespace(__name__=__name__, Unpickler=_Unpickler)
+        return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Load what torch's restricted unpickler loads, and numpy's scalars; nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        scalar: Any = np.float64(0).__reduce__()[0]
+        known = {
+            **torch._weights_only_unpickler._get_allowed_globals(),
+            "numpy.core.multiarray.scalar": scalar,
+            "numpy._core.multiarray.scalar": scalar,
+            "numpy.dtype": np.dtype,
+            "_codecs.encode": codecs.encode,
+        }
+        try:
+            return known[f"{module}.{name}"]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is no plain data") from None
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
