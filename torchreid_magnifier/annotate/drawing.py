@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..parts import BACKGROUND, PARTS
-from ..synthetic.canvas import capsule, ellipse, hull
+from ..shapes import capsule, ellipse, hull
 from .poses import ANKLES, ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS, Pose, middle
 
 HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG, FOOT = (
@@ -44,7 +44,7 @@ _FRACTION_BITS = 4  # cv2 takes polygon corners as fixed-point numbers
 
 
 def draw_parts(pose: Pose, height: int, width: int) -> np.ndarray:
-    """The label map of one person.
+    """Return the label map of one person.
 
     A limb needs both its joints, near enough to each other for the body's height, and the trunk a
     shoulder and a hip; what lacks them is left out.
@@ -100,7 +100,7 @@ class _Figure:
         return max(share * self.unit - 0.5, 0.3)
 
     def _is_limb(self, start: np.ndarray, end: np.ndarray) -> bool:
-        """Whether both ends are known and near enough to each other."""
+        """Return if both ends are known and near enough to each other."""
         return bool(np.hypot(*(end - start)) <= _ASTRAY * self.unit)
 
     def _limb(

@@ -79,13 +79,13 @@ class Pose:
 
 
 def middle(points: np.ndarray) -> np.ndarray:
-    """(P, 2) points to the mean (2,) of the known ones, NaN if none is."""
+    """Return the mean (2,) of the known ones of points (P, 2), NaN if none is."""
     known = points[~np.isnan(points[:, 0])]
     return known.mean(axis=0) if len(known) else np.full(2, np.nan)
 
 
 def pose_from_coco(keypoints: np.ndarray, min_score: float, score: float = 1.0) -> Pose:
-    """A pose from COCO's 17 keypoints.
+    """Return a pose from COCO's 17 keypoints.
 
     Args:
         keypoints: (17, 3) x, y, and a score or COCO's visibility (0, 1, 2).
@@ -101,7 +101,7 @@ def pose_from_coco(keypoints: np.ndarray, min_score: float, score: float = 1.0) 
 
 
 def pose_from_14(points: np.ndarray) -> Pose:
-    """A pose from the 14 points of the Market-1501 sets.
+    """Return a pose from the 14 points of the Market-1501 sets.
 
     Args:
         points: (14, 2) x, y; the first pixel's centre is (0, 0).
@@ -124,7 +124,7 @@ def _pose(joints: np.ndarray, looks: float, score: float, **head: np.ndarray) ->
 
 
 def central_pose(poses: Sequence[Pose], height: int, width: int) -> Pose | None:
-    """The person whom an image (``height`` x ``width`` pixels) is about, None without any.
+    """Return the person whom an image (``height`` x ``width`` pixels) is about, None without any.
 
     A crop shows its person large and in the middle; others stand at its sides or far behind.
     """

@@ -141,7 +141,7 @@ def _made_class(made_of: tuple[type[Any], type[Any], str]) -> type[Any]:
 
 
 def _blank(made_of: tuple[type[Any], type[Any], str]) -> Any:
-    """An instance without state: how pickle reaches a class that stands in no module."""
+    """Return an instance without state: how pickle reaches a class that stands in no module."""
     return object.__new__(_made_class(made_of))
 
 

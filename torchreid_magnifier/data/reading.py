@@ -120,7 +120,7 @@ def _no_images(name: str, split: str, folder: Path) -> str:
 
 
 def _state(frames: list[FrameType]) -> list[str]:
-    """What the class was reading, from its variables."""
+    """Return what the class was reading, from its variables."""
     for frame in reversed(frames):
         if isinstance(frame.f_locals.get("self"), torchreid_data.Dataset):
             told = {
@@ -133,7 +133,7 @@ def _state(frames: list[FrameType]) -> list[str]:
 
 
 def _contents(missing: Path) -> str:
-    """What the nearest folder that exists has instead."""
+    """Return what the nearest folder that exists has instead."""
     folder = next(p for p in (*missing.parents, Path("/")) if p.is_dir())
     names = _names(folder)
     more = " ..." if len(names) > _SHOWN else ""

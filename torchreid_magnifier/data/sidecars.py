@@ -133,7 +133,7 @@ class SidecarFiles:
         return found
 
     def _inspect_one(self, image_path: str, places: Iterable[Place]) -> tuple[str, str]:
-        """("", path of the sidecar file) if all is well with an image, else (kind, line)."""
+        """Return ("", path of the sidecar file) if all is well with an image, else (kind, line)."""
         try:
             size = open_image(image_path).size
         except ImageError as error:
@@ -214,7 +214,7 @@ def _paths(image_name: str, places: Iterable[Place]) -> list[str]:
 
 
 def _ancestors(image_folder: str, root: Pathlike | None) -> list[Path]:
-    """The folder and those around it up to the data root, or to the top of the file system."""
+    """Return the folder and those around it up to the data root, or to the top of all."""
     folder = Path(os.path.abspath(image_folder))
     ancestors = [folder, *folder.parents[:-1]]  # the last one is the file system's root: no name
     if root is not None and (top := Path(os.path.abspath(root))) in ancestors:

@@ -248,7 +248,7 @@ class TextureTransform:
 
 
 def _flatten(transform: Step) -> Iterator[Step]:
-    """The steps of a transform; a ``Compose`` is taken apart."""
+    """Return the steps of a transform; a ``Compose`` is taken apart."""
     if isinstance(transform, T.Compose):
         for step in transform.transforms:
             yield from _flatten(step)
@@ -334,7 +334,7 @@ def _positions(old: int, new: int) -> np.ndarray:
 
 
 def _for_labels(step: Step) -> Step:
-    """A copy of a geometric transform that makes no labels which were not there."""
+    """Return a copy of a geometric transform that makes no labels which were not there."""
     replay: Any = copy.copy(step)
     if hasattr(replay, "interpolation"):
         pil_constant = isinstance(replay.interpolation, int)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..shapes import hull
 from .body import Skeleton
 from .brush import Brush
-from .canvas import hull, tint
+from .canvas import tint
 from .identity import Identity
 
 
 def draw_backpack(brush: Brush, person: Identity, bones: Skeleton) -> None:
-    """The pack on the back."""
+    """Draw the pack on the back."""
     if person.bag != "backpack":
         return
 
@@ -35,7 +36,7 @@ def draw_backpack(brush: Brush, person: Identity, bones: Skeleton) -> None:
 
 
 def draw_straps(brush: Brush, person: Identity, bones: Skeleton) -> None:
-    """What crosses chest and shoulders."""
+    """Draw what crosses chest and shoulders."""
     if person.bag == "backpack" and brush.front > -0.5:
         for x in (-0.105, 0.105):
             if brush.front < 0.5 and x * brush.side > 0:
@@ -51,7 +52,7 @@ def draw_straps(brush: Brush, person: Identity, bones: Skeleton) -> None:
 
 
 def draw_hanging_bag(brush: Brush, person: Identity, bones: Skeleton) -> None:
-    """A shoulder, messenger or carrier bag at the person's side."""
+    """Draw a shoulder, messenger or carrier bag at the person's side."""
     side = 0 if person.bag_side == 1 else 1
     if person.bag == "carrier":
         anchor = bones.wrist[side] + 0.3 * (bones.wrist[side] - bones.elbow[side])

@@ -32,7 +32,7 @@ class Pose:
 
 
 def draw_pose(rng: np.random.Generator) -> Pose:
-    """A walking (usual) or standing pose, sometimes with a busy arm."""
+    """Return a walking (usual) or standing pose, sometimes with a busy arm."""
     if rng.random() < 0.72:
         phase, stride = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, 0.5)
         swing = float(np.sin(phase)) * stride
@@ -87,7 +87,7 @@ class View:
     y: float
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) body points to (..., 2) canvas points."""
+        """Return the canvas points (..., 2) of body points (..., 3)."""
         across = points[..., 0] * np.cos(self.yaw) + points[..., 2] * np.sin(self.yaw)
         down = self.nearness(points) * np.sin(self.pitch) - points[..., 1] * np.cos(self.pitch)
         c, s = np.cos(self.roll), np.sin(self.roll)
@@ -97,8 +97,8 @@ class View:
         return result
 
     def nearness(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) body points to (...): metres towards the camera."""
-        return points[..., 2] * np.cos(self.yaw) - points[..., 0] * np.sin(self.yaw)
+        """Return how many metres towards the camera body points (..., 3) are, (...)."""
+        return np.asarray(points[..., 2] * np.cos(self.yaw) - points[..., 0] * np.sin(self.yaw))
 
 
 @dataclass(frozen=True)
@@ -120,18 +120,18 @@ class Skeleton:
 
     def spine(self, fraction: float) -> np.ndarray:
         """Point between pelvis (0) and neck base (1); beyond 0 straight below the pelvis."""
-        return self.pelvis + fraction * (self.neck - self.pelvis)
+        return np.asarray(self.pelvis + fraction * (self.neck - self.pelvis))
 
     def on_trunk(self, x: float, height: float, z: float) -> np.ndarray:
         """Point beside (x) and before (z) the spine at a height of it; x, z as for 1.75 m."""
         return self.spine(height) + np.array((x, 0.0, z)) * self.size
 
     def keypoints(self) -> np.ndarray:
-        """(17, 3) COCO keypoints in body coordinates."""
+        """Return (17, 3) COCO keypoints in body coordinates."""
         c, s = np.cos(self.heading), np.sin(self.heading)
 
         def on_head(x: float, y: float, z: float) -> np.ndarray:
-            return self.head + np.array((x * c + z * s, y, z * c - x * s))
+            return np.asarray(self.head + np.array((x * c + z * s, y, z * c - x * s)))
 
         face = [
             on_head(0, -0.02, 0.10),

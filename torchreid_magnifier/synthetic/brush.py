@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..parts import BACKGROUND
+from ..shapes import capsule, ellipse
 from .body import STANDARD_HEIGHT, View
-from .canvas import Canvas, Colour, capsule, ellipse
+from .canvas import Canvas, Colour
 
 LIT = 203  # shading in the middle of something round
 _EDGE = 160  # shading at its border; what lies within is (width, shift, shade):
@@ -69,7 +70,7 @@ class Brush:
         colour: Colour | np.ndarray,
         part: int,
     ) -> None:
-        """A rounded tapering limb between two canvas points; radii in metres."""
+        """Draw a rounded tapering limb between two canvas points; radii in metres."""
         r, q = start_radius * self.unit, end_radius * self.unit
         self.fill(capsule(start, end, r, q), colour, part, _EDGE)
         for width, shift, shade in _ROUNDING:
@@ -77,7 +78,7 @@ class Brush:
             self.shade(capsule(start + offset * r, end + offset * q, width * r, width * q), shade)
 
     def ball(self, centre: np.ndarray, rx: float, ry: float, colour: Colour, part: int) -> None:
-        """A rounded ellipse; half-axes in metres."""
+        """Draw a rounded ellipse; half-axes in metres."""
         self.fill(self.oval(centre, rx, ry), colour, part, _EDGE)
         for width, shift, shade in _ROUNDING:
             middle = centre + self.across * self.light * shift * rx * self.unit

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import objects
 from .canvas import HEIGHT, SCALE, WIDTH, Canvas, Colour, box, smooth_noise, tint
+from .identity import pick
 
 STRIP_WIDTH = 12 * WIDTH * SCALE
 STRIP_HEIGHT = 2 * HEIGHT * SCALE
@@ -78,7 +79,7 @@ CAMERAS = (
 
 @lru_cache(maxsize=len(CAMERAS))
 def backdrop(seed: int, camera: int) -> np.ndarray:
-    """The (STRIP_HEIGHT, STRIP_WIDTH, 3) uint8 RGB strip behind everybody; do not write to it."""
+    """Return the (STRIP_HEIGHT, STRIP_WIDTH, 3) uint8 RGB strip behind everybody, read-only."""
     rng = np.random.default_rng([seed, 1000 + camera])
     horizon = round(WALKWAY - CAMERAS[camera].horizon * HEIGHT * SCALE)
     canvas = Canvas(np.zeros((STRIP_HEIGHT, STRIP_WIDTH, 3), np.uint8))
@@ -91,7 +92,7 @@ def backdrop(seed: int, camera: int) -> np.ndarray:
 
 
 def photograph(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """What ``camera`` records of an (H, W, 3) uint8 RGB picture: light, optics and noise."""
+    """Return what ``camera`` records of an (H, W, 3) uint8 RGB picture: light, optics and noise."""
     picture = image.astype(np.float32) / 255
     grey = picture.mean(axis=2, keepdims=True)
     saturation = camera.saturation * rng.normal(1, 0.08)
@@ -109,7 +110,7 @@ def photograph(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> n
     if rng.random() < 0.2:  # somebody moved while the shutter was open
         picture = cv2.blur(picture, (3, 1))
     noise = rng.standard_normal((height, width, 3), np.float32) * (camera.noise / 255)
-    return np.clip((picture + noise) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((picture + noise) * 255 + 0.5, 0, 255), np.uint8)
 
 
 # -- places -------------------------------------------------------------------------------------
@@ -182,13 +183,13 @@ def _square(canvas: Canvas, rng: np.random.Generator, horizon: int) -> None:
 def _shops(canvas: Canvas, rng: np.random.Generator, horizon: int) -> None:
     _facade(canvas, horizon, (176, 160, 140), (150, 134, 114))
     for x in range(0, STRIP_WIDTH, 260):
-        frame = objects.pick(rng, ((60, 52, 46), (120, 48, 44), (52, 74, 70)))
+        frame = pick(rng, ((60, 52, 46), (120, 48, 44), (52, 74, 70)))
         canvas.fill(box(x + 10, 60, x + 240, horizon - 18), frame)
         canvas.fill(box(x + 22, 120, x + 160, horizon - 34), (118, 124, 122))
         canvas.fill(box(x + 172, 120, x + 228, horizon - 18), (74, 78, 80))
         for _ in range(6):  # goods in the window
             left, tall = x + 28 + rng.uniform(0, 110), rng.uniform(30, 110)
-            colour = objects.pick(rng, objects.CAR_COLOURS)
+            colour = pick(rng, objects.CAR_COLOURS)
             goods = box(left, horizon - 40 - tall, left + 20, horizon - 40)
             canvas.fill(goods, tint(colour, 0.9))
         canvas.fill(
@@ -220,7 +221,7 @@ def _hall(canvas: Canvas, rng: np.random.Generator, horizon: int) -> None:
         canvas.fill(box(x + 30, horizon - 330, x + 130, horizon), (128, 102, 78))
         canvas.fill(box(x + 38, horizon - 322, x + 122, horizon), (146, 118, 90))
         canvas.fill(box(x + 108, horizon - 170, x + 116, horizon - 150), (60, 60, 60))
-        poster = objects.pick(rng, ((70, 104, 140), (170, 84, 66), (206, 186, 110)))
+        poster = pick(rng, ((70, 104, 140), (170, 84, 66), (206, 186, 110)))
         canvas.fill(box(x + 190, horizon - 250, x + 270, horizon - 130), (70, 70, 72))
         canvas.fill(box(x + 194, horizon - 246, x + 266, horizon - 134), poster)
         canvas.fill(box(x + 202, horizon - 190, x + 258, horizon - 150), tint(poster, 1.4))

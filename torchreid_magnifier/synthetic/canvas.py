@@ -7,8 +7,6 @@ with exact hard labels.
 
 from __future__ import annotations
 
-import cmath
-import math
 from collections.abc import Sequence
 
 import cv2
@@ -113,55 +111,13 @@ class Canvas:
         return small, np.ascontiguousarray(self.labels[centre::SCALE, centre::SCALE])
 
 
-_ARC = np.linspace(0, 1, 7)
-_CIRCLE = np.exp(2j * np.pi * np.arange(20) / 20)
-# A capsule's outline angles are heading + touch * _OPENING + _TURN: an arc around each end.
-_OPENING = np.concatenate([2 * _ARC - 1, 1 - 2 * _ARC])
-_TURN = np.concatenate([0 * _ARC, 2 * np.pi * _ARC])
-
-
-def _points(plane: np.ndarray) -> np.ndarray:
-    """Complex numbers (P,) as points (P, 2)."""
-    return plane.view(np.float64).reshape(-1, 2)
-
-
-def capsule(
-    start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float
-) -> np.ndarray:
-    """Outline (P, 2) of two discs (centres (2,), radii in pixels) and what lies between them."""
-    a, b = complex(*start), complex(*end)
-    length = abs(b - a)
-    if length <= abs(start_radius - end_radius) + 1e-6:  # one disc lies inside the other
-        centre, radius = (start, start_radius) if start_radius > end_radius else (end, end_radius)
-        return ellipse(centre, radius, radius)
-    touch = math.acos((start_radius - end_radius) / length)
-    plane = np.exp(1j * (cmath.phase(b - a) + touch * _OPENING + _TURN))
-    half = len(_ARC)
-    plane[:half] = plane[:half] * end_radius + b
-    plane[half:] = plane[half:] * start_radius + a
-    return _points(plane)
-
-
-def ellipse(
-    centre: np.ndarray | Sequence[float], rx: float, ry: float, tilt: float = 0.0
-) -> np.ndarray:
-    """Outline (20, 2) of an ellipse with half-axes ``rx``, ``ry``, turned by ``tilt`` radians."""
-    plane = (rx * _CIRCLE.real + 1j * ry * _CIRCLE.imag) * cmath.rect(1, tilt) + complex(*centre)
-    return _points(plane)
-
-
-def hull(*outlines: np.ndarray) -> np.ndarray:
-    """Convex hull (P, 2) of the points of all outlines."""
-    return cv2.convexHull(np.concatenate(outlines).astype(np.float32))[:, 0].astype(np.float64)
-
-
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """Outline (4, 2) of an upright rectangle."""
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
 
 
 def tint(colour: Colour, factor: float) -> Colour:
-    """The colour made darker (factor < 1) or lighter (factor > 1)."""
+    """Return the colour made darker (factor < 1) or lighter (factor > 1)."""
     red, green, blue = (int(min(255, max(0, round(c * factor)))) for c in colour)
     return red, green, blue
 
@@ -169,7 +125,7 @@ def tint(colour: Colour, factor: float) -> Colour:
 def smooth_noise(
     rng: np.random.Generator, height: int, width: int, cells: Sequence[int]
 ) -> np.ndarray:
-    """(height, width) float32 noise of mean 0: one octave for each cell size in pixels."""
+    """Return (height, width) float32 noise of mean 0: one octave for each cell size in pixels."""
     total = np.zeros((height, width), np.float32)
     for cell in cells:
         grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)

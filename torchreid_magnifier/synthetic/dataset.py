@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from torchreid import data as torchreid_data
-
+from ..data.datasets import ImageDataset
 from .generate import generate, generate_textures
 from .plan import Entry
 
 
-class SyntheticPedestrians(torchreid_data.ImageDataset):
+class SyntheticPedestrians(ImageDataset):
     """Drawn people with exact part labels; made on first use, nothing is downloaded.
 
     48 identities to train on (480 images), 40 others to test (200 queries, of which 80 are heavily
@@ -40,12 +39,12 @@ class SyntheticPedestrians(torchreid_data.ImageDataset):
         )
 
     def make_textures(self) -> None:
-        """What ``with_textures`` asks for: everybody's texture is drawn, once."""
+        """Draw everybody's texture, once: what ``with_textures`` asks for."""
         generate_textures(self.dataset_dir, generate(self.dataset_dir))
 
     @staticmethod
     def asks(query: Entry) -> bool:
-        """Whether an image of the query subset is a query of this dataset."""
+        """Return if an image of the query subset is a query of this dataset."""
         return True
 
     def _sample(self, entry: Entry, pid: int) -> tuple[str, int, int]:

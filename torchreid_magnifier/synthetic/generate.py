@@ -12,9 +12,11 @@ Layout (that of EANet's Market-1501 labels)::
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..data.textures import TextureFiles
+from ..files import locked
 from ..parts import BACKGROUND
 from .canvas import HEIGHT, WIDTH
 from .identity import Identity, identity
-from .once import make_once
 from .plan import IMAGES, LABELS, STANDARD, SUBSETS, Entry, Settings, plan
 from .scene import Picture, render
 from .texture import draw_texture
@@ -51,8 +53,7 @@ _COCO_KEYPOINTS = [
 def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> list[Entry]:
     """Make the data set in ``folder`` unless it is there already.
 
-    One of another version or size, or with files missing, is replaced. See
-    :func:`~torchreid_magnifier.synthetic.once.make_once`.
+    One of another version or size, or with files missing, is replaced.
 
     Args:
         folder: the data set's own folder; its parents are made.
@@ -67,7 +68,7 @@ def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> l
     """
     folder = Path(folder)
     entries = plan(settings)
-    make_once(
+    _make_once(
         folder,
         "dataset.json",
         lambda: _complete(folder, settings, entries),
@@ -95,7 +96,7 @@ def generate_textures(folder: str | os.PathLike[str], entries: Sequence[Entry]) 
     if textures.is_dir() and not record.exists():
         return
     people = [entry for entry in entries if entry.pid]
-    make_once(
+    _make_once(
         textures,
         record.name,
         lambda: (
@@ -108,6 +109,71 @@ def generate_textures(folder: str | os.PathLike[str], entries: Sequence[Entry]) 
     )
 
 
+def _make_once(
+    folder: Path,
+    record: str,
+    is_complete: Callable[[], bool],
+    write: Callable[[Path], None],
+    what: str,
+    size: int,
+) -> None:
+    """Make ``folder`` unless it is complete.
+
+    The files are written beside it and moved there in one step. Processes that ask at the same time
+    wait for the first.
+
+    Args:
+        folder: its parents are made.
+        record: name of the file in it that shows who made it.
+        is_complete: whether it is there and whole.
+        write: writes everything into another folder, which it makes.
+        what: is made, for messages.
+        size: about as many bytes are written.
+
+    Raises:
+        FileExistsError: ``folder`` holds something without that file.
+        OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
+    """
+    if is_complete():
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+            if not is_complete():
+                _replace(folder, record, write)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        megabytes = -(-size // 10**6)
+        raise OSError(
+            error.errno,
+            f"the disk is full: {what} need about {megabytes} MB in '{folder.parent}'. Nothing was "
+            "left there. Free some space or choose a root folder on another disk",
+        ) from error
+
+
+def _replace(folder: Path, record: str, write: Callable[[Path], None]) -> None:
+    """Write everything and put it in place of what is there. Needs the lock."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / record).exists():
+        raise FileExistsError(
+            errno.EEXIST,
+            f"expected a generated data set (with a {record}) or nothing, found other files; move "
+            "them away or choose another root folder",
+            str(folder),
+        )
+    partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
+    for left_over in (partial, old):  # of a process that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    try:
+        write(partial)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _complete(folder: Path, settings: Settings, entries: list[Entry]) -> bool:
     record = _read_record(folder / "dataset.json")
     if (record.get("version"), record.get("settings")) != (VERSION, asdict(settings)):
@@ -118,13 +184,14 @@ def _complete(folder: Path, settings: Settings, entries: list[Entry]) -> bool:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
     except (OSError, ValueError):
         return {}
 
 
 def _present(folder: Path) -> set[str]:
-    """The files in the subsets of a folder."""
+    """Return the files in the subsets of a folder."""
     return {
         f"{subset}/{name}"
         for subset in SUBSETS
@@ -177,7 +244,7 @@ def _write_textures(folder: Path, entries: Sequence[Entry]) -> None:
 
 
 def encode(entry: Entry, picture: Picture) -> dict[str, bytes]:
-    """The bytes of an image's two files by their paths below the data set's folder."""
+    """Return the bytes of an image's two files by their paths below the data set's folder."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, picture.quality]
     _, jpeg = cv2.imencode(".jpg", picture.image[..., ::-1], quality)
     _, png = cv2.imencode(".png", picture.labels)

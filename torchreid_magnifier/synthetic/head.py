@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..parts import PARTS
+from ..shapes import capsule, ellipse
 from .body import SIDES, Skeleton
 from .brush import Brush
-from .canvas import FLAT, capsule, ellipse, tint
+from .canvas import FLAT, tint
 from .identity import Identity
 
 HEAD = PARTS.index("head")
 
 
 def draw_neck(brush: Brush, person: Identity, bones: Skeleton) -> None:
-    """The neck, in the shadow of the head."""
+    """Draw the neck, in the shadow of the head."""
     start, end = brush.at(bones.spine(0.98)), brush.at(bones.head)
     brush.limb(start, end, 0.062, 0.052, tint(person.skin, 0.9), HEAD)
 

@@ -115,7 +115,7 @@ def _draw(rng: np.random.Generator) -> Identity:
 
 
 def _look_alike(rng: np.random.Generator, person: Identity) -> Identity:
-    """The same clothes colours with two or three details changed."""
+    """Return the same clothes colours with two or three details changed."""
 
     def other(options: Sequence[T], present: T) -> T:
         return pick(rng, [option for option in options if option != present])

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..parts import BACKGROUND
-from .canvas import Canvas, Colour, box, ellipse, tint
+from ..shapes import ellipse
+from .canvas import Canvas, Colour, box, tint
 from .identity import pick
 
 CAR_COLOURS: tuple[Colour, ...] = (
@@ -27,7 +28,7 @@ DARK = (32, 32, 34)
 
 
 def car(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A parked car seen from the side."""
+    """Draw a parked car seen from the side."""
     colour = pick(rng, CAR_COLOURS)
     facing = pick(rng, (-1, 1))
     length = 2.75 * size
@@ -58,7 +59,7 @@ def car(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: floa
 
 
 def pole(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A lamp post, sometimes with a sign."""
+    """Draw a lamp post, sometimes with a sign."""
     colour = pick(rng, ((92, 96, 98), (58, 62, 60), (150, 150, 146)))
     half = size * rng.uniform(0.014, 0.03)
     canvas.fill(box(x - half, y - size, x + half, y), colour, BACKGROUND)
@@ -81,7 +82,7 @@ def pole(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
 
 
 def crate(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A box, cabinet or litter bin."""
+    """Draw a box, cabinet or litter bin."""
     colour = pick(rng, ((140, 112, 78), (70, 88, 76), (110, 112, 116), (54, 72, 104)))
     half = size * rng.uniform(0.3, 0.55)
     canvas.fill(box(x - half, y - size, x + half, y), colour, BACKGROUND)
@@ -95,7 +96,7 @@ def crate(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: fl
 
 
 def bush(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A shrub: a heap of leaves, darker at the bottom."""
+    """Draw a shrub: a heap of leaves, darker at the bottom."""
     green = np.array(pick(rng, ((62, 84, 46), (78, 98, 52), (54, 74, 58), (96, 100, 56))))
     half = size * rng.uniform(0.5, 0.8)
     canvas.fill(
@@ -115,7 +116,7 @@ def bush(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
 
 
 def wall(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A low wall that runs across the picture."""
+    """Draw a low wall that runs across the picture."""
     colour = pick(rng, ((150, 144, 134), (128, 84, 68), (168, 168, 164)))
     half = 4.0 * size
     canvas.fill(box(x - half, y - size, x + half, y), colour, BACKGROUND)
@@ -131,7 +132,7 @@ def wall(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
 
 
 def bicycle(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A parked bicycle seen from the side: thin lines that hide little."""
+    """Draw a parked bicycle seen from the side: thin lines that hide little."""
     colour = pick(rng, ((60, 62, 66), (130, 40, 42), (44, 70, 120), (90, 120, 100)))
     facing, r = pick(rng, (-1, 1)), 0.33 * size
     thick = 0.035 * size
@@ -158,7 +159,7 @@ def bicycle(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: 
 
 
 def tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
-    """A trunk with leaves above."""
+    """Draw a trunk with leaves above."""
     bark = pick(rng, ((84, 70, 58), (104, 92, 80), (70, 64, 58)))
     half = 0.035 * size
     trunk = np.array([(x - 1.6 * half, y), (x - half, y - size), (x + half, y - size)])

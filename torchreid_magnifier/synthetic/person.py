@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from ..parts import PARTS
+from ..shapes import capsule, ellipse, hull
 from .bags import draw_backpack, draw_hanging_bag, draw_straps
 from .body import SIDES, Skeleton, View
 from .brush import LIT, Brush
-from .canvas import Canvas, Colour, capsule, ellipse, hull, tint
+from .canvas import Canvas, Colour, tint
 from .head import HEAD, draw_head, draw_long_hair, draw_neck
 from .identity import Identity
 
@@ -99,7 +100,7 @@ class _Figure:
             draw_long_hair(*whole)
 
     def _nearness(self, *points: np.ndarray) -> float:
-        """How much nearer to the camera than the chest the middle of the points is, metres."""
+        """Return by how many metres the middle of the points is before the chest for the camera."""
         middle = sum(points) / len(points) - self.bones.spine(0.7)
         return float(self.brush.view.nearness(middle))
 
@@ -115,7 +116,7 @@ class _Figure:
     # -- trunk and clothes ----------------------------------------------------------------------
 
     def _cloth(self) -> Colour | np.ndarray:
-        """The upper garment's colour, or its pattern as a picture as large as the canvas."""
+        """Return the upper garment's colour, or its pattern as a picture as large as the canvas."""
         p, brush = self.person, self.brush
         if p.pattern not in ("stripes", "pinstripes", "checks", "yoke"):
             return p.upper
@@ -144,7 +145,7 @@ class _Figure:
         return picture
 
     def _trunk_sides(self, heights: np.ndarray, bulge: float) -> np.ndarray:
-        """(2, L, 2): left and right outline of the trunk at L heights of the spine."""
+        """Return (2, L, 2): left and right outline of the trunk at L heights of the spine."""
         p, brush, bones = self.person, self.brush, self.bones
         at, widths, depths = TRUNK.T
         width = np.interp(heights, at, widths) * brush.front * p.shoulders
@@ -182,12 +183,12 @@ class _Figure:
             self._print_on_chest(*right, *((-x, height) for x, height in reversed(right)))
 
     def _print_on_chest(self, *corners: tuple[float, float]) -> None:
-        """A patch in the accent colour; corners are (x, height along the spine)."""
+        """Draw a patch in the accent colour; corners are (x, height along the spine)."""
         points = [self.brush.at(self.bones.on_trunk(x, height, 0.11)) for x, height in corners]
         self.brush.fill(np.array(points), self.person.accent, None)
 
     def _skirt(self) -> None:
-        """A skirt, or the tail of a coat, around both legs."""
+        """Draw a skirt, or the tail of a coat, around both legs."""
         p, brush, bones = self.person, self.brush, self.bones
         if p.lower == "skirt":
             colour, length, flare = p.lower_colour, 0.82, 0.115
@@ -266,7 +267,7 @@ class _Figure:
             brush.limb(hip, hem, 0.094 * b, 0.082 * b, p.lower_colour, UPPER_LEG)
 
     def _shadow(self) -> None:
-        """A soft dark patch on the ground."""
+        """Draw a soft dark patch on the ground."""
         brush = self.brush
         feet = np.mean([brush.at(ankle) for ankle in self.bones.ankle], axis=0)
         feet = feet + (brush.down * 0.05 - brush.across * brush.light * 0.12) * brush.unit

@@ -106,7 +106,7 @@ def render(shot: Shot) -> Picture:
 def _empty_street(
     shot: Shot, camera: Camera, rng: np.random.Generator, height: float
 ) -> tuple[Canvas, View]:
-    """A cut of the camera's backdrop and the view of a person who stands in it."""
+    """Return a cut of the camera's backdrop and the view of a person who stands in it."""
     sloppy = 2.0 if rng.random() < 0.15 else 1.0  # an imperfect bounding box
     tall = _ROWS * camera.zoom * float(np.clip(1 + sloppy * rng.normal(0, 0.035), 0.75, 1.25))
     middle = 0.5 + camera.shift + sloppy * rng.normal(0, 0.035)
@@ -199,7 +199,7 @@ def _obstacle(
 
 
 def _distractor(shot: Shot, camera: Camera, rng: np.random.Generator) -> Picture:
-    """A false detection: a piece of street, an object, or a badly cut passer-by."""
+    """Return a false detection: a piece of street, an object, or a badly cut passer-by."""
     canvas, view = _empty_street(shot, camera, rng, 1.7)
     light = camera.light
     if rng.random() < 0.6:

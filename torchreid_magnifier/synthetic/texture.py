@@ -48,7 +48,7 @@ _FOOT = (232, 0, 256, 128)
 
 
 def draw_texture(person: Identity) -> np.ndarray:
-    """The texture of a person.
+    """Return the texture of a person.
 
     Returns:
         (256, 256, 3) uint8 RGB: colours as they are, without light, shadow and camera.
@@ -68,7 +68,7 @@ def draw_texture(person: Identity) -> np.ndarray:
 
 
 def _paint(person: Identity, yaw: float) -> np.ndarray:
-    """(_ROWS, _COLUMNS, 3) uint8 RGB."""
+    """Return (_ROWS, _COLUMNS, 3) uint8 RGB."""
     canvas = Canvas(np.full((_ROWS, _COLUMNS, 3), NOTHING, np.uint8))
     draw_person(canvas, _standard(person), _skeleton(), _view(yaw), light=0.0)
     return canvas.image
@@ -118,7 +118,7 @@ def _window(rectangle: Rectangle, half: int) -> tuple[slice, slice]:
 
 @cache
 def _patches() -> dict[float, list[_Patch]]:
-    """The patches that are seen at each yaw."""
+    """Return the patches that are seen at each yaw."""
     bones = _skeleton()
     return {
         _FRONT: [_cut(_FRONT, 0, *part) for part in _broad_side(bones, (1, 0))],
@@ -195,5 +195,5 @@ def _cut(
 
 
 def _centres(count: int) -> np.ndarray:
-    """(count,) middles of as many parts of the line from 0 to 1."""
+    """Return (count,) middles of as many parts of the line from 0 to 1."""
     return (np.arange(count) + 0.5) / count

@@ -123,7 +123,7 @@ class LabelFiles:
         return labels
 
     def _read_classes(self, file: Path) -> np.ndarray:
-        """The file's values, integers of the format's table."""
+        """Return the file's values, integers of the format's table."""
         count = len(self._format.classes)
         values = read_classes(file, count, self._format.colour_channel)
         if values.dtype.kind == "b":
@@ -180,7 +180,7 @@ def _read_fields(file: Path, described: Format) -> np.ndarray:
 
 
 def _labels_of_fields(fields: np.ndarray, described: Format, height: int, width: int) -> np.ndarray:
-    """The part with the highest field at each pixel, background where none is high."""
+    """Return the part with the highest field at each pixel, background where none is high."""
     large = _enlarge(fields, height, width)
     parts = np.array([entry.parts[0] for entry in described.classes])
     grouped = np.full((NUM_PARTS, height, width), MIN_CONFIDENCE, np.float32)

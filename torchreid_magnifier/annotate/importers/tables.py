@@ -57,11 +57,10 @@ class Format:
 
 
 def _classes(table: str) -> tuple[Class, ...]:
-    """Lines of a class's name and its parts."""
-    rows = [line.rsplit(maxsplit=1) for line in table.strip().splitlines()]
+    """The classes of "name: part/part; name: part; ..."."""
+    rows = [entry.split(": ") for entry in " ".join(table.split()).split("; ")]
     return tuple(
-        Class(name.strip(), tuple(PARTS.index(part) for part in parts.split("/")))
-        for name, parts in rows
+        Class(name, tuple(PARTS.index(part) for part in parts.split("/"))) for name, parts in rows
     )
 
 
@@ -69,51 +68,24 @@ FORMATS: dict[str, Format] = {
     "densepose14": Format(
         "DensePose, coarse segmentation",
         _classes("""
-            background       background
-            torso            torso
-            right hand       lower_arm
-            left hand        lower_arm
-            left foot        foot
-            right foot       foot
-            upper leg right  upper_leg
-            upper leg left   upper_leg
-            lower leg right  lower_leg
-            lower leg left   lower_leg
-            upper arm left   upper_arm
-            upper arm right  upper_arm
-            lower arm left   lower_arm
-            lower arm right  lower_arm
-            head             head
+            background: background; torso: torso; right hand: lower_arm; left hand: lower_arm;
+            left foot: foot; right foot: foot; upper leg right: upper_leg;
+            upper leg left: upper_leg; lower leg right: lower_leg; lower leg left: lower_leg;
+            upper arm left: upper_arm; upper arm right: upper_arm; lower arm left: lower_arm;
+            lower arm right: lower_arm; head: head
         """),
     ),
     "densepose24": Format(
         "DensePose, fine segmentation: the I of IUV",
         _classes("""
-            background        background
-            torso             torso
-            torso             torso
-            right hand        lower_arm
-            left hand         lower_arm
-            left foot         foot
-            right foot        foot
-            upper leg right   upper_leg
-            upper leg left    upper_leg
-            upper leg right   upper_leg
-            upper leg left    upper_leg
-            lower leg right   lower_leg
-            lower leg left    lower_leg
-            lower leg right   lower_leg
-            lower leg left    lower_leg
-            upper arm left    upper_arm
-            upper arm right   upper_arm
-            upper arm left    upper_arm
-            upper arm right   upper_arm
-            lower arm left    lower_arm
-            lower arm right   lower_arm
-            lower arm left    lower_arm
-            lower arm right   lower_arm
-            head              head
-            head              head
+            background: background; torso: torso; torso: torso; right hand: lower_arm;
+            left hand: lower_arm; left foot: foot; right foot: foot; upper leg right: upper_leg;
+            upper leg left: upper_leg; upper leg right: upper_leg; upper leg left: upper_leg;
+            lower leg right: lower_leg; lower leg left: lower_leg; lower leg right: lower_leg;
+            lower leg left: lower_leg; upper arm left: upper_arm; upper arm right: upper_arm;
+            upper arm left: upper_arm; upper arm right: upper_arm; lower arm left: lower_arm;
+            lower arm right: lower_arm; lower arm left: lower_arm; lower arm right: lower_arm;
+            head: head; head: head
         """),
         ("{stem}_IUV.png", *SINGLE_FILES),
         colour_channel=2,  # OpenCV writes its first channel, I, as blue
@@ -121,161 +93,80 @@ FORMATS: dict[str, Format] = {
     "pascal": Format(
         "Pascal-Person-Part",
         _classes("""
-            background  background
-            head        head
-            torso       torso
-            upper arms  upper_arm
-            lower arms  lower_arm
-            upper legs  upper_leg
-            lower legs  lower_leg/foot
+            background: background; head: head; torso: torso; upper arms: upper_arm;
+            lower arms: lower_arm; upper legs: upper_leg; lower legs: lower_leg/foot
         """),
     ),
     "atr": Format(
         "ATR",
         _classes("""
-            background     background
-            hat            head
-            hair           head
-            sunglasses     head
-            upper-clothes  torso/upper_arm/lower_arm
-            skirt          upper_leg/lower_leg
-            pants          upper_leg/lower_leg
-            dress          torso/upper_arm/lower_arm/upper_leg/lower_leg
-            belt           torso
-            left shoe      foot
-            right shoe     foot
-            face           head
-            left leg       lower_leg/upper_leg
-            right leg      lower_leg/upper_leg
-            left arm       lower_arm/upper_arm
-            right arm      lower_arm/upper_arm
-            bag            background
-            scarf          torso
+            background: background; hat: head; hair: head; sunglasses: head;
+            upper-clothes: torso/upper_arm/lower_arm; skirt: upper_leg/lower_leg;
+            pants: upper_leg/lower_leg; dress: torso/upper_arm/lower_arm/upper_leg/lower_leg;
+            belt: torso; left shoe: foot; right shoe: foot; face: head;
+            left leg: lower_leg/upper_leg; right leg: lower_leg/upper_leg;
+            left arm: lower_arm/upper_arm; right arm: lower_arm/upper_arm; bag: background;
+            scarf: torso
         """),
     ),
     "lip": Format(
         "LIP",
         _classes("""
-            background     background
-            hat            head
-            hair           head
-            glove          lower_arm
-            sunglasses     head
-            upper-clothes  torso/upper_arm/lower_arm
-            dress          torso/upper_arm/lower_arm/upper_leg/lower_leg
-            coat           torso/upper_arm/lower_arm/upper_leg/lower_leg
-            socks          lower_leg
-            pants          upper_leg/lower_leg
-            jumpsuits      torso/upper_arm/lower_arm/upper_leg/lower_leg
-            scarf          torso
-            skirt          upper_leg/lower_leg
-            face           head
-            left arm       lower_arm/upper_arm
-            right arm      lower_arm/upper_arm
-            left leg       upper_leg/lower_leg
-            right leg      upper_leg/lower_leg
-            left shoe      foot
-            right shoe     foot
+            background: background; hat: head; hair: head; glove: lower_arm; sunglasses: head;
+            upper-clothes: torso/upper_arm/lower_arm;
+            dress: torso/upper_arm/lower_arm/upper_leg/lower_leg;
+            coat: torso/upper_arm/lower_arm/upper_leg/lower_leg; socks: lower_leg;
+            pants: upper_leg/lower_leg; jumpsuits: torso/upper_arm/lower_arm/upper_leg/lower_leg;
+            scarf: torso; skirt: upper_leg/lower_leg; face: head; left arm: lower_arm/upper_arm;
+            right arm: lower_arm/upper_arm; left leg: upper_leg/lower_leg;
+            right leg: upper_leg/lower_leg; left shoe: foot; right shoe: foot
         """),
     ),
     "cihp": Format(
         "CIHP",
         _classes("""
-            background     background
-            hat            head
-            hair           head
-            glove          lower_arm
-            sunglasses     head
-            upper-clothes  torso/upper_arm/lower_arm
-            dress          torso/upper_arm/lower_arm/upper_leg/lower_leg
-            coat           torso/upper_arm/lower_arm/upper_leg/lower_leg
-            socks          lower_leg
-            pants          upper_leg/lower_leg
-            torso skin     torso
-            scarf          torso
-            skirt          upper_leg/lower_leg
-            face           head
-            left arm       lower_arm/upper_arm
-            right arm      lower_arm/upper_arm
-            left leg       upper_leg/lower_leg
-            right leg      upper_leg/lower_leg
-            left shoe      foot
-            right shoe     foot
+            background: background; hat: head; hair: head; glove: lower_arm; sunglasses: head;
+            upper-clothes: torso/upper_arm/lower_arm;
+            dress: torso/upper_arm/lower_arm/upper_leg/lower_leg;
+            coat: torso/upper_arm/lower_arm/upper_leg/lower_leg; socks: lower_leg;
+            pants: upper_leg/lower_leg; torso skin: torso; scarf: torso;
+            skirt: upper_leg/lower_leg; face: head; left arm: lower_arm/upper_arm;
+            right arm: lower_arm/upper_arm; left leg: upper_leg/lower_leg;
+            right leg: upper_leg/lower_leg; left shoe: foot; right shoe: foot
         """),
     ),
     "sapiens": Format(
         "Sapiens, body parts",
         _classes("""
-            background       background
-            apparel          background
-            face, neck       head
-            hair             head
-            left foot        foot
-            left hand        lower_arm
-            left lower arm   lower_arm
-            left lower leg   lower_leg
-            left shoe        foot
-            left sock        lower_leg
-            left upper arm   upper_arm
-            left upper leg   upper_leg
-            lower clothing   upper_leg/lower_leg
-            right foot       foot
-            right hand       lower_arm
-            right lower arm  lower_arm
-            right lower leg  lower_leg
-            right shoe       foot
-            right sock       lower_leg
-            right upper arm  upper_arm
-            right upper leg  upper_leg
-            torso            torso
-            upper clothing   torso/upper_arm/lower_arm
-            lower lip        head
-            upper lip        head
-            lower teeth      head
-            upper teeth      head
-            tongue           head
+            background: background; apparel: background; face, neck: head; hair: head;
+            left foot: foot; left hand: lower_arm; left lower arm: lower_arm;
+            left lower leg: lower_leg; left shoe: foot; left sock: lower_leg;
+            left upper arm: upper_arm; left upper leg: upper_leg;
+            lower clothing: upper_leg/lower_leg; right foot: foot; right hand: lower_arm;
+            right lower arm: lower_arm; right lower leg: lower_leg; right shoe: foot;
+            right sock: lower_leg; right upper arm: upper_arm; right upper leg: upper_leg;
+            torso: torso; upper clothing: torso/upper_arm/lower_arm; lower lip: head;
+            upper lip: head; lower teeth: head; upper teeth: head; tongue: head
         """),
         ("{stem}_seg.npy", "{stem}.png"),  # its {stem}.npy says only where a person is
     ),
     "bpbreid": Format(
         "BPBReID, OpenPifPaf's confidence fields of 17 keypoints and 19 joints",
         _classes("""
-            nose                              head
-            left eye                          head
-            right eye                         head
-            left ear                          head
-            right ear                         head
-            left shoulder                     torso
-            right shoulder                    torso
-            left elbow                        upper_arm
-            right elbow                       upper_arm
-            left wrist                        lower_arm
-            right wrist                       lower_arm
-            left hip                          torso
-            right hip                         torso
-            left knee                         upper_leg
-            right knee                        upper_leg
-            left ankle                        foot
-            right ankle                       foot
-            left ankle to left knee           lower_leg
-            left knee to left hip             upper_leg
-            right ankle to right knee         lower_leg
-            right knee to right hip           upper_leg
-            left hip to right hip             torso
-            left shoulder to left hip         torso
-            right shoulder to right hip       torso
-            left shoulder to right shoulder   torso
-            left shoulder to left elbow       upper_arm
-            right shoulder to right elbow     upper_arm
-            left elbow to left wrist          lower_arm
-            right elbow to right wrist        lower_arm
-            left eye to right eye             head
-            nose to left eye                  head
-            nose to right eye                 head
-            left eye to left ear              head
-            right eye to right ear            head
-            left ear to left shoulder         head
-            right ear to right shoulder       head
+            nose: head; left eye: head; right eye: head; left ear: head; right ear: head;
+            left shoulder: torso; right shoulder: torso; left elbow: upper_arm;
+            right elbow: upper_arm; left wrist: lower_arm; right wrist: lower_arm;
+            left hip: torso; right hip: torso; left knee: upper_leg; right knee: upper_leg;
+            left ankle: foot; right ankle: foot; left ankle to left knee: lower_leg;
+            left knee to left hip: upper_leg; right ankle to right knee: lower_leg;
+            right knee to right hip: upper_leg; left hip to right hip: torso;
+            left shoulder to left hip: torso; right shoulder to right hip: torso;
+            left shoulder to right shoulder: torso; left shoulder to left elbow: upper_arm;
+            right shoulder to right elbow: upper_arm; left elbow to left wrist: lower_arm;
+            right elbow to right wrist: lower_arm; left eye to right eye: head;
+            nose to left eye: head; nose to right eye: head; left eye to left ear: head;
+            right eye to right ear: head; left ear to left shoulder: head;
+            right ear to right shoulder: head
         """),
         ("{name}.confidence_fields.npy", "{name}.npy", "{stem}.npy"),
         fields=True,

@@ -148,7 +148,7 @@ class KeypointFiles:
         return [[] if entry is None else self._poses[entry] for entry in entries]
 
     def _entry(self, path: str) -> str | None:
-        """The name in the files with most of the folders of an image."""
+        """Return the name in the files with most of the folders of an image."""
         tail = Path(path).as_posix()
         while tail not in self._poses:
             _, slash, tail = tail.partition("/")
@@ -158,12 +158,12 @@ class KeypointFiles:
 
 
 def _key(name: str) -> str:
-    """A name as the files may have it, from Windows too, like a path here."""
+    """Return a name as the files may have it, from Windows too, like a path here."""
     return name.replace("\\", "/").removeprefix("./")
 
 
 def _rows(file: Path, name: str, keypoints: Any) -> np.ndarray:
-    """(17, 3) array from nested or flat numbers."""
+    """Return (17, 3) array from nested or flat numbers."""
     try:
         array = np.asarray(keypoints, np.float64)
     except (TypeError, ValueError):

@@ -135,7 +135,7 @@ def _row_problem(row: dict[str, str], folder: str) -> str | None:
 
 
 def _check_files(splits: Splits) -> None:
-    """A file is one image; of the same person it may be a query and in the gallery."""
+    """See that a file is one image; of one person it may be a query and in the gallery."""
     seen: dict[str, tuple[str, Sample]] = {}
     twice = []
     for split, samples in zip(Splits._fields, splits, strict=True):
