@@ -99,7 +99,9 @@ def fill(crops, name):
 
 
 def run_import(crops, name, *arguments):
-    words = ["--images", str(crops / "crops"), "--labels", str(crops / "parsed")]
+    words = ["--images", str(crops / "crops")]
+    if "--labels" not in arguments:
+        words += ["--labels", str(crops / "parsed")]
     return main(["masks", "import", "--format", name, *words, *arguments])
 
 

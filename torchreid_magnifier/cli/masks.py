@@ -61,6 +61,12 @@ class Make:
             help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files",
         )
         parser.add_argument(
+            "--weights",
+            metavar="NAME|FILE",
+            help="of the parser magnifiernet: a name that 'torchreid-magnifier weights list' "
+            "shows, or a checkpoint of training (default: those that come with the package)",
+        )
+        parser.add_argument(
             "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
         )
         parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
@@ -77,6 +83,7 @@ class Make:
             names=args.names,
             min_score=args.min_score,
             model=args.model,
+            weights=args.weights,
         )
         problems = make_masks(
             images,

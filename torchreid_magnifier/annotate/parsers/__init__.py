@@ -16,7 +16,7 @@ from .. import ParsingError
 from ..images import Images
 from ..poses import Pose
 
-PARSERS = ("keypointrcnn", "vitpose", "keypoints")
+PARSERS = ("keypointrcnn", "vitpose", "magnifiernet", "keypoints")
 
 
 class Parser(Protocol):
@@ -55,6 +55,7 @@ def choose_parser(
     names: str | os.PathLike[str] | None = None,
     min_score: float | None = None,
     model: str | None = None,
+    weights: str | None = None,
 ) -> Choice:
     """Return a parser by its name.
 
@@ -65,10 +66,13 @@ def choose_parser(
         names: list of all images that the rows of ``.mat`` files belong to; of the same parser.
         min_score: joints with a lower score are unknown; each parser's default without it.
         model: of the parser ``vitpose``: name on the Hugging Face Hub, or folder.
+        weights: of the parser ``magnifiernet``: a name in a manifest, or a checkpoint of training
+            beside its configuration; the shipped ones without it.
 
     Raises:
         ParsingError: options that do not go together, keypoint files that cannot be read or lack an
-            image, or a library that is not installed.
+            image, a library that is not installed, or weights of a network without parts.
+        WeightsError, CheckpointError: weights that cannot be had or read.
     """
     if name not in PARSERS:
         raise ParsingError(f"unknown parser {name!r}: expected {', '.join(PARSERS)}")
@@ -78,6 +82,8 @@ def choose_parser(
         raise ParsingError("--names goes with --keypoints")
     if model and name != "vitpose":
         raise ParsingError("--model goes with --parser vitpose")
+    if weights and name != "magnifiernet":
+        raise ParsingError("--weights goes with --parser magnifiernet")
     if keypoints:
         from .keypoints import keypoint_files
 
@@ -88,10 +94,16 @@ def choose_parser(
 
         score = vitpose.MIN_SCORE if min_score is None else min_score
         model = model or vitpose.MODEL
-        make = partial(vitpose.VitPose, model, score)
+        make: Callable[[], Parser] = partial(vitpose.VitPose, model, score)
         return Choice(make, vitpose.settings(model, score), is_network=True)
     from . import rcnn
 
+    if name == "magnifiernet":
+        from . import magnifiernet
+
+        settings = magnifiernet.settings(magnifiernet.open_parts(weights))
+        make = partial(magnifiernet.PartsOfNetwork, weights, rcnn.device())
+        return Choice(make, settings, is_network=True)
     score = rcnn.MIN_SCORE if min_score is None else min_score
     return Choice(partial(rcnn.KeypointRCNN, score), rcnn.settings(score), is_network=True)
 

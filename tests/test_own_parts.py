@@ -1,0 +1,102 @@
+"""The parser ``magnifiernet``: label maps that a network of this package sees, in one command."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from torchreid_magnifier import models
+from torchreid_magnifier.annotate.parsers.magnifiernet import PartsOfNetwork, default_weights
+from torchreid_magnifier.cli import main
+from torchreid_magnifier.hub import entries
+from torchreid_magnifier.images import read_labels
+from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.parts import NUM_PARTS
+from torchreid_magnifier.synthetic.generate import plan
+from torchreid_magnifier.synthetic.scene import render
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Drawn people that no training has seen, with their exact labels."""
+    shots = [e.shot for e in plan() if e.subset == "query" and not e.occluded][:12]
+    return [render(shot) for shot in shots]
+
+
+def test_the_default_comes_with_the_package():
+    assert entries()[default_weights()].file is not None
+
+
+def test_parts_of_drawn_people_are_seen(people):
+    seen = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], [p.image for p in people])
+    overlap = []
+    for labels, person in zip(seen, people):
+        assert labels.shape == (128, 64) and labels.dtype == np.uint8
+        for part in range(NUM_PARTS):
+            found, true = labels == part, person.labels == part
+            if true.any():
+                overlap.append((found & true).sum() / (found | true).sum())
+    assert np.mean(overlap) > 0.35  # nothing but background would give 0.08
+
+
+def test_label_maps_are_those_of_the_network_at_the_size_of_each_image(people):
+    network = open_network("magnifiernet_r18_synthetic")
+    images = [people[0].image, np.ascontiguousarray(people[1].image[10:, 3:])]
+    batch = torch.stack([network.preprocessing(Image.fromarray(image)) for image in images])
+    with torch.no_grad():
+        coarse = network.model.inspect(batch).part_labels.numpy()
+    found = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], images)
+    for labels, image, expected in zip(found, images, coarse):
+        assert labels.shape == image.shape[:2]
+        rows, columns = (
+            ((np.arange(n) + 0.5) * size / n).astype(int)
+            for n, size in zip(expected.shape, labels.shape)
+        )
+        assert (labels[np.ix_(rows, columns)] == expected).mean() > 0.85
+
+
+def test_in_one_command_with_its_record(people, tmp_path, capsys):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for number, person in enumerate(people[:3]):
+        Image.fromarray(person.image).save(folder / f"{number}.png")
+    words = ["masks", "make", "--images", str(folder), "--parser", "magnifiernet", "--workers", "1"]
+    assert main(words) == 0
+    for number in range(3):
+        assert read_labels(tmp_path / f"crops_ps_label/{number}.png").shape == (128, 64)
+    record = json.loads((tmp_path / "crops_ps_label/masks.json").read_text())
+    entry = entries()[default_weights()]
+    assert record["parser"] == "magnifiernet"
+    assert record["settings"]["weights"] == entry.sha256
+    assert record["settings"]["preprocessing"]["height"] == entry.height
+    assert "without a person 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights", "x"], "--weights goes with --parser magnifiernet"),
+        (["--parser", "magnifiernet", "--weights", "absent"], "there are no weights 'absent'"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, capsys, arguments, message):
+    Image.new("RGB", (8, 16)).save(tmp_path / "a.png")
+    assert main(["masks", "make", "--images", str(tmp_path), *arguments]) == 2
+    assert f"masks make: error: {message}" in capsys.readouterr().err
+
+
+def test_a_network_without_parts_is_refused(tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    model = models.build("magnifiernet_r18_g", 3, loss="triplet", pretrained=False)
+    torch.save({"state_dict": model.state_dict()}, run / "model" / "model.pth.tar-1")
+    (run / "config.yaml").write_text(
+        "model: {name: magnifiernet_r18_g}\n"
+        "data: {height: 64, width: 32, norm_mean: [0, 0, 0], norm_std: [1, 1, 1]}\n"
+    )
+    Image.new("RGB", (8, 16)).save(tmp_path / "a.png")
+    words = ["masks", "make", "--images", str(tmp_path), "--parser", "magnifiernet"]
+    assert main([*words, "--weights", str(run / "model" / "model.pth.tar-1")]) == 2
+    assert "which sees no parts: expected weights of a MagnifierNet" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+"""The parser ``magnifiernet``: the parts that a trained network of this package sees itself.
+
+Its mask head has learnt label maps, and gives them for any picture of a person: no pose, no
+download, one pass. They are as coarse as its feature maps (an eighth of its input), which is what
+training compares label maps at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from ...hub import entries
+from ...inference.network import Network, open_network
+from .. import ParsingError
+
+# The first of these that there is.
+_DEFAULTS = ("magnifiernet_osnet_x0_25_market1501", "magnifiernet_r18_synthetic")
+
+
+def default_weights() -> str:
+    """Return the name of the weights that are taken where none are named."""
+    return next((name for name in _DEFAULTS if name in entries()), _DEFAULTS[-1])
+
+
+def settings(network: Network) -> dict[str, Any]:
+    """Return what makes the label maps what they are, for the record beside them."""
+    prepare = asdict(network.preprocessing)
+    return {"model": network.name, "weights": network.sha256, "preprocessing": prepare}
+
+
+def open_parts(weights: str | None, device: torch.device | str = "cpu") -> Network:
+    """Open a network that sees parts.
+
+    Args:
+        weights: a name in a manifest or a checkpoint; the default ones with None.
+
+    Raises:
+        ParsingError: it has no mask head.
+        WeightsError, CheckpointError: as ``open_network``.
+    """
+    network = open_network(weights or default_weights(), device=device)
+    if not network.model.has_parts:
+        raise ParsingError(
+            f"{network.weights} is of the model {network.name}, which sees no parts: expected "
+            "weights of a MagnifierNet with a mask module"
+        )
+    return network
+
+
+class PartsOfNetwork:
+    """Label maps as a network predicts them.
+
+    Args:
+        weights: as for :func:`open_parts`.
+        device: for the network.
+
+    Raises:
+        ParsingError, WeightsError, CheckpointError: as :func:`open_parts`.
+    """
+
+    def __init__(self, weights: str | None, device: torch.device | str) -> None:
+        self._network = open_parts(weights, device)
+
+    @torch.inference_mode()
+    def __call__(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the label map of each image, uint8 (H, W) of its own size; no path is used."""
+        network = self._network
+        batch = torch.stack([network.preprocessing(Image.fromarray(image)) for image in images])
+        logits = network.model.inspect(batch.to(network.device)).part_logits
+        assert logits is not None  # of a model that has parts
+        return [
+            _enlarged(one, image.shape[:2])
+            for one, image in zip(logits.float().cpu(), images, strict=True)
+        ]
+
+
+def _enlarged(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """The likeliest part at each pixel, of logits (8, h, w) that are enlarged smoothly."""
+    large = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)
+    return np.asarray(large[0].argmax(dim=0), np.uint8)
