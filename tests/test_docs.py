@@ -72,3 +72,14 @@ def test_python_imports_exist(page):
                 module = importlib.import_module(node.module)
                 for alias in node.names:
                     assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+
+
+def test_the_tests_of_the_reliability_page_are_there():
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs/guides/reliability.md").read_text("utf-8"))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.M)
+    }
+    assert named
+    assert [name for name in named if name not in there] == []
