@@ -442,3 +442,15 @@ def test_torchreids_feature_extractor_takes_images_and_files(tmp_path):
     assert from_file.shape == (1, 1024) and from_array.shape == (2, 1024)
     assert torch.allclose(from_file[0], from_array[1], atol=1e-4)
     assert torch.equal(from_file, embed(model, extractor.preprocess(Image.open(path))[None]))
+
+
+def test_images_of_another_size_than_the_weights_know_are_warned_of(recwarn):
+    model = build("magnifiernet_r18_g")
+    model.trained_size = (64, 32)
+    embed(model, torch.rand(1, 3, 64, 32))
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="trained on images of 64x32 .* is given 96x32"):
+        embed(model, torch.rand(1, 3, 96, 32))
+    recwarn.clear()
+    embed(model, torch.rand(1, 3, 96, 32))  # said once
+    assert not recwarn.list
