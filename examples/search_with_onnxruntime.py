@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 class Embedder:
@@ -37,11 +37,23 @@ class Embedder:
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
+def read(path: str) -> Image.Image:
+    """A picture as the package reads it: upright, and deeper greys scaled to 8 bits."""
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened)
+    values = np.asarray(picture)
+    if picture.mode.startswith("I") and values.max() > 255:
+        return Image.fromarray(np.uint8(np.rint(values / 257)))
+    if picture.mode == "F":
+        return Image.fromarray(np.uint8(np.rint(values * 255 if values.max() <= 1 else values)))
+    return picture
+
+
 def main(network: str, query: str, *gallery: str) -> None:
     """Prints the gallery, nearest first, with cosine distances."""
     embed = Embedder(network)
-    query_embedding = embed([Image.open(query)])[0]
-    distances = [1 - (embed([Image.open(path)])[0] @ query_embedding) for path in gallery]
+    query_embedding = embed([read(query)])[0]
+    distances = [1 - (embed([read(path)])[0] @ query_embedding) for path in gallery]
     for i in np.argsort(distances):
         print(f"{distances[i]:.4f}  {gallery[i]}")
 

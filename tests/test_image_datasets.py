@@ -561,6 +561,26 @@ def test_the_camera_of_names_like_msmt17s_is_their_third_number(tmp_path):
     assert found == [(split, pid, camid) for _, split, pid, camid in names]
 
 
+def test_names_of_cuhk03_are_refused(tmp_path):
+    names = [
+        f"image_folder/{s}/1_00{n}_{c}_01.png"
+        for n, (s, c) in enumerate([("train", 1), ("train", 2), ("query", 1), ("gallery", 2)])
+    ]
+    make(tmp_path, [(name,) for name in names])
+    with pytest.raises(
+        DatasetError, match="have the identity at their second place: take .*cuhk03"
+    ):
+        build("image_folder", tmp_path)
+
+
+def test_an_images_number_in_the_place_of_the_camera_is_said(tmp_path):
+    names = [f"train/1_{n}.jpg" for n in range(9)] + ["train/2_0.jpg", "train/2_1.jpg"]
+    names += ["query/3_0.jpg", "gallery/3_1.jpg", "gallery/3_2.jpg"]
+    make(tmp_path, [(f"image_folder/{name}",) for name in names])
+    with pytest.warns(UserWarning, match="counts the images of each identity: is it a camera?"):
+        build("image_folder", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("other", "split"),
     [("train,crops/0.jpg,2,1", "train"), ("gallery,./crops/0.jpg,1,2", "gallery")],

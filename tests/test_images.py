@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import runpy
 import warnings
 from pathlib import Path
 
@@ -182,6 +183,20 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypa
     path.write_bytes(data)
     with pytest.raises(ImageError, match=r"bomb.png: cannot be read"):
         read_image(path)
+
+
+def test_the_example_without_this_package_sees_the_same(tmp_path, rgb):
+    file = Path(__file__).parents[1] / "examples" / "search_with_onnxruntime.py"
+    pytest.importorskip("onnxruntime")
+    example = runpy.run_path(str(file))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(rgb[..., 0].astype(np.float32) / 255).save(tmp_path / "float.tif")
+    Image.fromarray(rgb).convert("CMYK").save(tmp_path / "cmyk.tif")
+    for path in tmp_path.iterdir():
+        assert (np.asarray(example["read"](path).convert("RGB")) == read_image(path)).all(), path
 
 
 # -- label maps ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import warnings
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -28,6 +29,11 @@ _NAME = (
     r"(?P<pid>\d+)_\d+_(?P<camid>\d+)_\d+(?:morning|noon|afternoon)_.*"
     r"|(?P<own_pid>-1|\d+)_c?(?P<own_camid>\d+)(s\d+)?(_.*)?"
 )
+
+
+# torchreid's names of CUHK03 (1_001_1_01): campus, identity, camera, image.
+_CUHK03 = re.compile(r"\d_\d{3}_[12]_\d{2}")
+_MANY_CAMERAS = 8
 
 
 class ImageFolder(CheckedImageDataset):
@@ -67,6 +73,7 @@ class ImageFolder(CheckedImageDataset):
         else:
             self.require("query", "gallery")
             everything = Splits(*(self.images(split, _NAME) for split in Splits._fields))
+            _check_names(everything)
         splits = Splits(*([s for s in split if s.pid != JUNK] for split in everything))
         self._junk = sum(map(len, everything)) - sum(map(len, splits))
         _check_files(splits)
@@ -132,6 +139,29 @@ def _row_problem(row: dict[str, str], folder: str) -> str | None:
     if not os.path.isfile(path := _image_path(row, folder)):
         return f"there is no file {path}"
     return None
+
+
+def _check_names(splits: Splits) -> None:
+    """See that the numbers in names are identities and cameras, as far as they can show it."""
+    samples = [sample for split in splits for sample in split]
+    stems = (os.path.splitext(os.path.basename(s.path))[0] for s in samples)
+    if samples and all(map(_CUHK03.fullmatch, stems)):
+        raise DatasetError(
+            f"{samples[0].path}: names like torchreid's of CUHK03 have the identity at their "
+            f"second place: take the dataset cuhk03, or say by a table {TABLE} who is who"
+        )
+    cameras: dict[int, list[int]] = {}
+    for sample in samples:
+        cameras.setdefault(sample.pid, []).append(sample.camid)
+    counted = all(sorted(c) == [*range(min(c), min(c) + len(c))] for c in cameras.values())
+    counts = set(map(len, cameras.values()))
+    if counted and len(counts) > 1 and max(counts) >= _MANY_CAMERAS:
+        warnings.warn(
+            f"the second number of the names in {os.path.dirname(samples[0].path)} counts the "
+            "images of each identity: is it a camera? Queries are searched for in other cameras "
+            f"only; a table {TABLE} says who is who",
+            stacklevel=2,
+        )
 
 
 def _check_files(splits: Splits) -> None:
