@@ -18,11 +18,11 @@ import torch
 from measuring.machine import describe as describe_machine
 from measuring.machine import spread
 
+from torchreid_magnifier.hub.card import Card
 from torchreid_magnifier.inference.export import onnx_file, pt2_file
-from torchreid_magnifier.inference.export.description import describe
 from torchreid_magnifier.inference.export.parity import Run
 from torchreid_magnifier.inference.export.program import trace
-from torchreid_magnifier.inference.network import Network, Preprocessing
+from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.models import build, list_models
 
 
@@ -30,8 +30,8 @@ def runners(name: str, height: int, width: int) -> dict[str, Run]:
     """The three, with random weights: their values do not change the time."""
     torch.manual_seed(0)
     model = build(name, num_classes=1, loss="triplet").eval()
-    network = Network(model, name, Preprocessing(height, width), "random", "")
-    program = trace(model, network.preprocessing)
+    network = Network(model, Card("random", name, height, width))
+    program = trace(model, height, width)
 
     @torch.no_grad()
     def eager(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -39,8 +39,8 @@ def runners(name: str, height: int, width: int) -> dict[str, Run]:
 
     return {
         "eager": eager,
-        "torch.export": pt2_file.runner(pt2_file.to_bytes(program, describe(network), None)),
-        "onnxruntime": onnx_file.runner(onnx_file.to_bytes(program, describe(network), None)),
+        "torch.export": pt2_file.runner(pt2_file.to_bytes(program, network.card, None)),
+        "onnxruntime": onnx_file.runner(onnx_file.to_bytes(program, network.card, None)),
     }
 
 

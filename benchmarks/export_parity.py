@@ -11,11 +11,11 @@ import io
 
 import torch
 
-from torchreid_magnifier.inference.export.description import describe
+from torchreid_magnifier.hub.card import Card
 from torchreid_magnifier.inference.export.parity import Parity, compare, pedestrians
 from torchreid_magnifier.inference.export.program import trace
 from torchreid_magnifier.inference.export.writing import FORMATS
-from torchreid_magnifier.inference.network import Network, Preprocessing
+from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.models import build, list_models
 
 
@@ -25,11 +25,11 @@ def measure(name: str, height: int, width: int, batches: list[int]) -> str:
     model = build(name, num_classes=751, loss="triplet").eval()
     checkpoint = io.BytesIO()
     torch.save(model.state_dict(), checkpoint)
-    network = Network(model, name, Preprocessing(height, width), "random", "")
-    program = trace(model, network.preprocessing)
+    network = Network(model, Card("random", name, height, width))
+    program = trace(model, height, width)
     cells = [f"`{name}`", str(model.embedding_size), f"{checkpoint.tell() / 1e6:.1f}"]
     for form in FORMATS.values():
-        data = form.to_bytes(program, describe(network), None)
+        data = form.to_bytes(program, network.card, None)
         found = compare(model, form.runner(data), pedestrians(network.preprocessing, batches))
         found.require()
         cells += [f"{found.deviation:.1e}", labels(found), f"{len(data) / 1e6:.1f}"]

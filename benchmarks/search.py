@@ -33,8 +33,9 @@ import numpy as np
 import torch
 from measuring.machine import GIB, describe
 
+from torchreid_magnifier.hub import Card
 from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
-from torchreid_magnifier.inference.embeddings import Embeddings, Metadata
+from torchreid_magnifier.inference.embeddings import Embeddings
 from torchreid_magnifier.inference.index import KINDS, ExactIndex, FaissIndex
 from torchreid_magnifier.inference.search import recall, search
 
@@ -45,7 +46,7 @@ PICTURES = 10  # of each person
 QUERIES = 100
 BLOCK = 5000  # rows that are made at once
 PROJECTION = np.random.default_rng(0).standard_normal((LATENT, SIZE), np.float32)
-METADATA = Metadata("made", "made", "0" * 64, 384, 192, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+CARD = Card("made", "made", 384, 192, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), sha256="0" * 64)
 # Bytes in memory for each row, at least; exact search reads its gallery from the file.
 ROW = {"exact": 0, "flat": 4 * SIZE, "ivf": 4 * SIZE + 8, "hnsw": 4 * SIZE + 4 * 2 * 32}
 LIMIT = 8 * GIB
@@ -70,7 +71,7 @@ def main() -> None:
                     left_out.append(f"{name}: more than {args.disk:g} GiB on disk")
                     continue
                 path = Path(folder) / "gallery.npz"
-                write_embeddings(path, made(rows, dtype), rows, METADATA)
+                write_embeddings(path, made(rows, dtype), rows, CARD)
                 # FAISS holds float32 of either.
                 kinds = ("exact",) if dtype == "float16" and rows < 10**6 else args.indexes
                 for kind in kinds:
@@ -156,7 +157,7 @@ def _normal(kind: int, seed: int, rows: int) -> np.ndarray:
 
 def _embeddings(vectors: np.ndarray) -> Embeddings:
     rows = len(vectors)
-    return Embeddings(np.full(rows, "made"), np.full(rows, -1, np.int32), vectors, None, METADATA)
+    return Embeddings(np.full(rows, "made"), np.full(rows, -1, np.int32), vectors, None, CARD)
 
 
 # ------------------------------------------------------------------ in a process of its own

@@ -164,10 +164,14 @@ def test_an_older_torch_reads_numpys_scalars_and_runs_no_code(tmp_path, monkeypa
 def test_a_safetensors_file(tmp_path):
     path, source, target = tmp_path / "a.safetensors", Net(), Net()
     write_weights(path, source.state_dict(), {"card": "text"})
-    assert read_metadata(path) == {"format": "pt", "card": "text"}
-    assert read_metadata(tmp_path / "b.pth") == {}
+    other = save(source, tmp_path / "b.pth")
+    assert read_metadata(path) == {"format": "pt", "card": "text"} and not read_metadata(other)
     load_weights(target, path)
     assert same(source, target)
+    renamed, again = path.with_name("downloaded"), Net()
+    renamed.write_bytes(path.read_bytes())
+    load_weights(again, renamed)
+    assert same(source, again) and read_metadata(renamed) == read_metadata(path)
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], whole[:20], b"", b"<html>404</html>"):
         path.write_bytes(damaged)

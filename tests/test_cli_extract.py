@@ -23,7 +23,7 @@ from torchreid_magnifier.cli import main, network_options
 from torchreid_magnifier.inference import extract as extraction
 from torchreid_magnifier.inference import search as searching
 from torchreid_magnifier.inference.embedding_files import read_embeddings
-from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.open import Preprocessing, open_network
 from torchreid_magnifier.inference.sources import Place, find_sources, read_places
 from torchreid_magnifier.models import MagnifierNet
 from torchreid_magnifier.models import build as build_model
@@ -121,9 +121,10 @@ def test_rows_are_what_the_network_says_of_each_picture(crops, run, weights):
     gallery = read_embeddings("gallery.npz")
     assert gallery.paths.tolist() == PATHS and (gallery.frames == -1).all()
     network = open_network(weights)
-    assert gallery.metadata.weights == weights and gallery.metadata.sha256 == network.sha256
-    assert gallery.metadata.preprocessing == network.preprocessing
-    assert gallery.metadata.preprocessing.mean == (0.4, 0.5, 0.6)
+    card = gallery.card
+    assert card.name == weights and card.sha256 == network.card.sha256
+    assert Preprocessing(card.height, card.width, card.mean, card.std) == network.preprocessing
+    assert card.mean == (0.4, 0.5, 0.6)
     with torch.no_grad():
         for row, path in enumerate(PATHS):
             seen = network.model.inspect(network.preprocessing(Image.open(path))[None])
@@ -167,7 +168,7 @@ def test_both_kinds_of_files_and_half_precision(crops, run):
     assert half.vectors.dtype == np.float16
     np.testing.assert_array_equal(half.vectors, whole.vectors.astype(np.float16))
     np.testing.assert_array_equal(half.visibility, whole.visibility)
-    assert half.metadata == whole.metadata and half.paths.tolist() == PATHS
+    assert half.card == whole.card and half.paths.tolist() == PATHS
 
 
 def test_the_number_of_workers_changes_nothing(crops, run):

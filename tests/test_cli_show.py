@@ -18,7 +18,7 @@ from torchreid_magnifier.cli import main
 from torchreid_magnifier.images import read_image
 from torchreid_magnifier.inference.explain.maps import activation_map, branch_maps, inspect_images
 from torchreid_magnifier.inference.explain.rankings import Search
-from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.open import open_network
 from torchreid_magnifier.parts import PARTS
 
 TR14_SCRIPT = Path(torchreid.__file__).parents[1] / "tools" / "visualize_actmap.py"

@@ -17,7 +17,7 @@ from torchreid_magnifier.annotate.textures import to_pixels
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli import textures as show
 from torchreid_magnifier.figures import pairs_figure
-from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.open import open_network
 
 HEIGHT, WIDTH = 64, 32
 
@@ -98,7 +98,7 @@ def test_a_dataset_gets_what_its_textures_version_reads(root, weights, capsys):
     assert json.loads((images_of(root).parent / folder / "textures.json").read_text()) == {
         "version": torchreid_magnifier.__version__,
         "model": "san_r18_pg",
-        "weights": network.sha256,
+        "weights": network.card.sha256,
         "settings": {
             "height": HEIGHT,
             "width": WIDTH,

@@ -9,7 +9,7 @@ from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier import CheckpointError, convert_official_state_dict, convert_san_state_dict
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.open import open_network
 
 
 def released(num_classes=5):
@@ -239,7 +239,7 @@ def test_san_command(san, tmp_path, capsys):
     images = torch.randn(1, 3, 64, 32)
     with torch.no_grad():
         assert torch.equal(model.eval()(images), network.model(images))
-    assert network.model.embedding_size == 512 and network.name == "san"
+    assert network.model.embedding_size == 512 and network.card.model == "san"
 
 
 @pytest.mark.parametrize(

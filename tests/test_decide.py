@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from torchreid_magnifier.cli import main
+from torchreid_magnifier.hub import Card
 from torchreid_magnifier.inference import decide as deciding
 from torchreid_magnifier.inference.decide import (
     Calibration,
@@ -24,12 +25,12 @@ from torchreid_magnifier.inference.decide import (
     read_labelled_folder,
     score_pairs,
 )
-from torchreid_magnifier.inference.embeddings import Embeddings, Metadata
+from torchreid_magnifier.inference.embeddings import Embeddings
 from torchreid_magnifier.inference.errors import RetrievalError
 from torchreid_magnifier.models import build as build_model
 
-METADATA = Metadata(
-    "magnifiernet_r18", "people", "0" * 64, 64, 32, (0.5, 0.25, 0.1), (0.5, 0.25, 0.125)
+CARD = Card(
+    *("people", "magnifiernet_r18", 64, 32, (0.5, 0.25, 0.1), (0.5, 0.25, 0.125)), sha256="0" * 64
 )
 
 
@@ -42,13 +43,13 @@ def seen(people, per_camera=2, cameras=3, noise=0.7, seed=0, size=32, shift=0.0)
     vectors = centres[pids] + noise * generator.normal(size=(len(pids), size)) + shift
     paths = np.array([f"{row}.jpg" for row in range(len(pids))])
     frames = np.full(len(pids), -1, np.int32)
-    embeddings = Embeddings(paths, frames, vectors.astype(np.float32), None, METADATA)
+    embeddings = Embeddings(paths, frames, vectors.astype(np.float32), None, CARD)
     return embeddings, pids, camids
 
 
 def rows_of(embeddings, rows):
     cut = {name: column[rows] for name, column in embeddings.columns()}
-    return Embeddings.from_columns(cut, embeddings.metadata)
+    return Embeddings.from_columns(cut, embeddings.card)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def pairs(people):
 @pytest.fixture(scope="module")
 def calibration(pairs):
     pytest.importorskip("sklearn")
-    return calibrate(pairs, METADATA, "made people")
+    return calibrate(pairs, CARD, "made people")
 
 
 # ------------------------------------------------------------------ pairs
@@ -122,7 +123,7 @@ def test_equally_high_scores_are_all_above_or_all_below():
     numbers = np.arange(100)
     pairs = Pairs(scores, numbers, scores, np.stack([numbers, numbers + 1], 1), 101, 200, 2)
     pytest.importorskip("sklearn")
-    (found,) = calibrate(pairs, METADATA, "ties", [0.5], replicates=2).thresholds
+    (found,) = calibrate(pairs, CARD, "ties", [0.5], replicates=2).thresholds
     assert found.value > 0.5 and found.found == 0  # 0.5 itself would be 60 %
 
 
@@ -137,8 +138,8 @@ def test_the_equal_error_rate_is_where_both_errors_meet(pairs, calibration):
 def test_intervals_are_those_of_people_not_of_pairs():
     """Ten people's pairs depend on each other: intervals are wider than pairs would make them."""
     pytest.importorskip("sklearn")
-    few = calibrate(score_pairs(*seen(10, per_camera=20)), METADATA, "few", [0.01])
-    many = calibrate(score_pairs(*seen(100, per_camera=2)), METADATA, "many", [0.01])
+    few = calibrate(score_pairs(*seen(10, per_camera=20)), CARD, "few", [0.01])
+    many = calibrate(score_pairs(*seen(100, per_camera=2)), CARD, "many", [0.01])
     widths = [one.thresholds[0].high - one.thresholds[0].low for one in (few, many)]
     assert few.other > many.other / 3 and widths[0] > 1.5 * widths[1]
 
@@ -160,7 +161,7 @@ def test_weights_of_people_are_those_of_copies():
 
 def test_too_few_pairs_for_a_rate_give_no_threshold():
     pytest.importorskip("sklearn")
-    few = calibrate(score_pairs(*seen(12, per_camera=1)), METADATA, "few people")
+    few = calibrate(score_pairs(*seen(12, per_camera=1)), CARD, "few people")
     assert few.other == 12 * 11 // 2 * 6
     assert [threshold.rate for threshold in few.thresholds] == [0.1]
     assert few.too_few == (0.01, 0.001)
@@ -189,7 +190,7 @@ def test_the_probability_rises_with_the_score_and_with_the_prior(pairs, calibrat
 def test_the_extra_is_named_if_it_is_not_installed(pairs, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(RetrievalError, match=r"torchreid-magnifier\[search\]"):
-        calibrate(pairs, METADATA, "x")
+        calibrate(pairs, CARD, "x")
 
 
 # ------------------------------------------------------------------ files

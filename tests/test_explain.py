@@ -9,6 +9,7 @@ from PIL import Image
 from torchreid import models as torchreid_models
 
 from torchreid_magnifier.data.datasets import DatasetError
+from torchreid_magnifier.hub import Card
 from torchreid_magnifier.images import ImageError
 from torchreid_magnifier.inference.errors import ExplainError, RetrievalError
 from torchreid_magnifier.inference.explain.maps import (
@@ -27,7 +28,7 @@ from torchreid_magnifier.inference.explain.rankings import (
     region_standings,
     see_evaluation_set,
 )
-from torchreid_magnifier.inference.network import Network, Preprocessing
+from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.inference.sources import find_sources
 from torchreid_magnifier.losses import SemanticDiversityLoss
 from torchreid_magnifier.models import Embedding
@@ -38,7 +39,7 @@ from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS
 def network():
     torch.manual_seed(0)
     model = torchreid_models.build_model("magnifiernet_r18", 3, loss="triplet", pretrained=False)
-    return Network(model.eval(), "magnifiernet_r18", Preprocessing(64, 32), "made", "")
+    return Network(model.eval(), Card("made", "magnifiernet_r18", 64, 32))
 
 
 @pytest.fixture(scope="module")

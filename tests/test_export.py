@@ -11,21 +11,26 @@ import pytest
 import torch
 from PIL import Image
 
+import torchreid_magnifier
 from torchreid_magnifier.cli import FAILED, USAGE_ERROR, main
+from torchreid_magnifier.hub import Card
 from torchreid_magnifier.inference.export import (
-    Description,
     ExportError,
     ParityError,
     export_network,
     onnx_file,
     pt2_file,
-    read_description,
+    read_card,
 )
-from torchreid_magnifier.inference.export.description import describe
 from torchreid_magnifier.inference.export.parity import TOLERANCE, compare, pedestrians
-from torchreid_magnifier.inference.export.program import InferenceGraph, trace
-from torchreid_magnifier.inference.export.writing import FORMATS
-from torchreid_magnifier.inference.network import Network, Preprocessing
+from torchreid_magnifier.inference.export.program import (
+    InferenceGraph,
+    output_names,
+    outputs_of,
+    trace,
+)
+from torchreid_magnifier.inference.export.writing import FORMATS, card_for
+from torchreid_magnifier.inference.open import Network, Preprocessing
 from torchreid_magnifier.models import _ENTRIES, list_models
 from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import PARTS
@@ -57,10 +62,23 @@ SMALL = [name for name in list_models() if "r18" in name]
 GRAPHS = [n for i, n in enumerate(SMALL) if graph_options(n) not in map(graph_options, SMALL[:i])]
 
 
+def opened(model, name, weights="weights/some.pth"):
+    """A network as ``open_network`` would give it."""
+    card = Card(
+        weights,
+        name,
+        **vars(PREPROCESSING),
+        sha256="ab" * 32,
+        embedding_size=model.embedding_size,
+        parts=PARTS if model.has_parts else (),
+    )
+    return Network(model, card)
+
+
 @pytest.fixture
 def network():
     """The smallest one."""
-    return Network(build(SMALLEST), SMALLEST, PREPROCESSING, "weights/some.pth", "ab" * 32)
+    return opened(build(SMALLEST), SMALLEST)
 
 
 @pytest.fixture
@@ -85,15 +103,15 @@ def options(checkpoint, model=SMALLEST, height=64, width=32):
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_graph_in_both_formats(name):
     model = build(name, num_classes=1000)
-    network = Network(model, name, PREPROCESSING, "w", "")
-    program = trace(model, PREPROCESSING)
+    card = opened(model, name).card
+    program = trace(model, 64, 32)
     for form in FORMATS.values():
-        data = form.to_bytes(program, describe(network), None)
+        data = form.to_bytes(program, card, None)
         batches = [*pedestrians(PREPROCESSING), torch.randn(3, 3, 64, 32)]
         parity = compare(model, form.runner(data), batches)
         parity.require()
         assert parity.images == 11 and parity.other_images <= 1
-        assert parity.labels == (0 if not describe(network).parts else 11 * 8 * 4)
+        assert parity.labels == (0 if not card.parts else 11 * 8 * 4)
         # Every tensor once, and nothing of training: classifiers of 1000 people would be a tenth.
         needed = sum(t.numel() * t.element_size() for t in program.state_dict.values())
         assert len(data) == pytest.approx(needed, rel=0.03)
@@ -111,7 +129,7 @@ def test_names_that_differ_in_training_alone_share_a_graph(name):
 
 def test_what_only_training_needs_is_left_out():
     for name in ("magnifiernet_r18", "san_r18"):
-        program = trace(build(name), PREPROCESSING)
+        program = trace(build(name), 64, 32)
         unused = [
             spec.target
             for spec, node in zip(
@@ -147,7 +165,7 @@ def answers(model, change=lambda outputs: None):
 
     def run(images):
         seen = model.inspect(images)
-        outputs = {"embedding": seen.vector.clone(), "labels": seen.part_labels.clone()}
+        outputs = {name: output.clone() for name, output in outputs_of(seen).items()}
         change(outputs)
         return outputs
 
@@ -173,6 +191,13 @@ def test_one_wrong_number_is_found(with_labels, value):
         assert parity.deviation == pytest.approx(value, rel=1e-3)
     with pytest.raises(ParityError, match="embeddings by .* expected at most 0.0001"):
         parity.require()
+
+
+def test_a_wrong_visibility_is_found(with_labels):
+    model, images = with_labels
+    run = answers(model, lambda outputs: outputs["visibility"][2].add_(1e-3))
+    with pytest.raises(ParityError, match="visibilities by 0.001"):
+        compare(model, run, [images]).require()
 
 
 def test_a_wrong_label_is_found_where_the_network_is_sure(with_labels):
@@ -229,9 +254,9 @@ def test_one_file_that_says_what_it_is(checkpoint, tmp_path, capsys):
         assert f"Wrote {out}/a{suffix}: {SMALLEST}, " in printed.out and not printed.err
         assert "images (N, 3, 64, 32) -> embedding (N, 512)\n" in printed.out
         assert "checked on 8 images" in printed.out
-        told = read_description(out / f"a{suffix}")
-        assert (told.model, told.weights, told.parts) == (SMALLEST, "some.pth", ())
-        assert told.preprocessing == Preprocessing(64, 32)
+        told = read_card(out / f"a{suffix}")
+        assert (told.model, told.name, told.parts) == (SMALLEST, "some.pth", ())
+        assert (told.height, told.width, told.mean) == (64, 32, Preprocessing(64, 32).mean)
         assert len(told.sha256) == 64 and told.embedding_size == 512
     assert sorted(os.listdir(out)) == ["a.onnx", "a.pt2"]
 
@@ -245,13 +270,12 @@ def test_one_file_that_says_what_it_is(checkpoint, tmp_path, capsys):
     assert dims == [["batch", 3, 64, 32], ["batch", 512]]
 
 
-def test_descriptions_round_trip():
-    model = build("magnifiernet_r18_g_m")
-    network = Network(model, "magnifiernet_r18_g_m", PREPROCESSING, "name", "cd" * 32)
-    told = describe(network)
-    assert Description.from_json(told.to_json()) == told
-    assert told.preprocessing == PREPROCESSING
-    assert (told.parts, told.outputs) == (PARTS, ("embedding", "labels"))
+def test_cards_round_trip():
+    network = opened(build("magnifiernet_r18_g_m"), "magnifiernet_r18_g_m")
+    card = card_for(network)
+    assert Card.from_json(card.to_json()) == card
+    assert card.version == torchreid_magnifier.__version__ and card.parts == PARTS
+    assert output_names(card) == ("embedding", "labels", "visibility")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -259,9 +283,9 @@ def test_files_of_others_have_no_description(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"something else")
     with pytest.raises(ExportError, match="was not written by torchreid-magnifier export"):
-        read_description(path)
+        read_card(path)
     with pytest.raises(ExportError, match="No such file"):
-        read_description(tmp_path / f"b{suffix}")
+        read_card(tmp_path / f"b{suffix}")
 
 
 def test_an_onnx_file_without_description(tmp_path):
@@ -269,7 +293,7 @@ def test_an_onnx_file_without_description(tmp_path):
     graph = onnx.helper.make_graph([], "empty", [], [])
     onnx.save(onnx.helper.make_model(graph), path)
     with pytest.raises(ExportError, match="was not written by"):
-        read_description(path)
+        read_card(path)
 
 
 def test_the_opset_that_was_asked_for(network, tmp_path):

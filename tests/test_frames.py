@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torchreid import models as torchreid_models
 
+from torchreid_magnifier.hub import Card
 from torchreid_magnifier.inference.frames import BoxError
-from torchreid_magnifier.inference.network import Network, Preprocessing
+from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.parts import NUM_PARTS
 
 HEIGHT, WIDTH = 120, 160
@@ -19,8 +20,8 @@ BOXES = np.array([[10, 5, 50, 110], [90, 20, 120, 100], [0, 0, 160, 120], [70.4,
 def opened(name):
     torch.manual_seed(0)
     model = torchreid_models.build_model(name, 3, loss="triplet", pretrained=False)
-    size = Preprocessing(64, 32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-    return Network(model.eval(), name, size, "made", "")
+    card = Card("made", name, 64, 32, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    return Network(model.eval(), card)
 
 
 @pytest.fixture(scope="module")

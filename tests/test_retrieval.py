@@ -8,16 +8,20 @@ import zipfile
 import numpy as np
 import pytest
 
+from torchreid_magnifier.hub import Card
+from torchreid_magnifier.inference import embeddings
 from torchreid_magnifier.inference import index as indexes
 from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
-from torchreid_magnifier.inference.embeddings import Embeddings, Metadata
+from torchreid_magnifier.inference.embeddings import Embeddings, card_to_json
 from torchreid_magnifier.inference.errors import RetrievalError
 from torchreid_magnifier.inference.index import ExactIndex, FaissIndex
 from torchreid_magnifier.inference.search import recall, search
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
-METADATA = Metadata(
-    "magnifiernet_r18", "people", "0" * 64, 64, 32, (0.5, 0.25, 0.1), (0.5, 0.25, 0.125)
+CARD = Card(
+    *("people", "magnifiernet_r18", 64, 32, (0.5, 0.25, 0.1), (0.5, 0.25, 0.125)),
+    parts=PARTS,
+    sha256="0" * 64,
 )
 
 
@@ -32,7 +36,7 @@ def made(rows, size=24, dtype="float32", seed=0, visibility=True):
         np.arange(rows, dtype=np.int32) % 3 - 1,
         vectors.astype(dtype),
         shares if visibility else None,
-        METADATA,
+        CARD,
     )
 
 
@@ -41,7 +45,7 @@ def parts_of(embeddings, sizes):
     starts = np.cumsum([0, *sizes])
     for start, end in zip(starts, starts[1:]):
         cut = {name: column[start:end] for name, column in embeddings.columns()}
-        yield Embeddings.from_columns(cut, embeddings.metadata)
+        yield Embeddings.from_columns(cut, embeddings.card)
 
 
 def plainly(queries, gallery, top, metric):
@@ -70,9 +74,9 @@ def plainly(queries, gallery, top, metric):
 def test_a_file_gives_back_what_was_written(tmp_path, ending, dtype, visibility):
     written = made(11, dtype=dtype, visibility=visibility)
     path = tmp_path / f"gallery{ending}"
-    write_embeddings(path, parts_of(written, [4, 0, 7]), 11, METADATA)
+    write_embeddings(path, parts_of(written, [4, 0, 7]), 11, CARD)
     read = read_embeddings(path)
-    assert read.metadata == METADATA and read.metadata.parts == PARTS
+    assert read.card == CARD and read.card.parts == PARTS
     assert dict(read.columns()).keys() == dict(written.columns()).keys()
     for (name, one), (_, other) in zip(read.columns(), written.columns()):
         np.testing.assert_array_equal(one, other, err_msg=name)
@@ -85,7 +89,7 @@ def test_a_file_gives_back_what_was_written(tmp_path, ending, dtype, visibility)
 def test_the_embeddings_of_npz_are_mapped_in_line_with_their_numbers(tmp_path):
     path = tmp_path / "gallery.npz"
     written = made(11)
-    write_embeddings(path, [written], 11, METADATA)
+    write_embeddings(path, [written], 11, CARD)
     vectors = read_embeddings(path).vectors
     assert isinstance(vectors, np.memmap) and vectors.offset % 64 == 0
     with np.load(path, allow_pickle=False) as file:  # numpy alone reads it too
@@ -98,7 +102,7 @@ def test_numpys_own_files_are_read_in_any_order_and_compressed(tmp_path):
     others = dict(list(written.columns())[::-1])
     for number, save in enumerate((np.savez, np.savez_compressed)):
         path = tmp_path / f"{number}.npz"
-        save(path, metadata=np.array(METADATA.to_json()), **others)
+        save(path, metadata=np.array(card_to_json(CARD)), **others)
         read = read_embeddings(path)
         np.testing.assert_array_equal(read.vectors, written.vectors)
         np.testing.assert_array_equal(search(read, read, 1).rows[:, 0], np.arange(5))
@@ -109,7 +113,7 @@ def test_a_plain_parquet_reader_finds_lists_of_fixed_length(tmp_path):
 
     path = tmp_path / "gallery.parquet"
     written = made(6, dtype="float16")
-    write_embeddings(path, [written], 6, METADATA)
+    write_embeddings(path, [written], 6, CARD)
     table = pyarrow.parquet.read_table(path)
     assert str(table.schema.field("embeddings").type).endswith("[24]")
     assert str(table.schema.field("visibility").type).endswith(f"[{NUM_PARTS}]")
@@ -117,23 +121,24 @@ def test_a_plain_parquet_reader_finds_lists_of_fixed_length(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_broken_files_are_errors(tmp_path, ending):
+def test_broken_files_are_errors(tmp_path, ending, monkeypatch):
     path = tmp_path / f"gallery{ending}"
     with pytest.raises(RetrievalError, match="No such file"):
         read_embeddings(path)
     path.write_bytes(b"hello")
     with pytest.raises(RetrievalError, match="gallery.*(no .npz file|not a Parquet file)"):
         read_embeddings(path)
-    write_embeddings(path, [made(50)], 50, METADATA)
+    write_embeddings(path, [made(50)], 50, CARD)
     data = path.read_bytes()
     path.write_bytes(data[:-2000])
     with pytest.raises(RetrievalError, match="cut short|damaged"):
         read_embeddings(path)
-    newer = dataclasses.replace(METADATA, format=2, version="9.0")
-    write_embeddings(path, [made(5)], 5, newer)
-    with pytest.raises(RetrievalError, match="format 2 of torchreid-magnifier 9.0"):
+    with monkeypatch.context() as patch:
+        patch.setattr(embeddings, "FORMAT", 9)
+        write_embeddings(path, [made(5)], 5, dataclasses.replace(CARD, version="9.0"))
+    with pytest.raises(RetrievalError, match="format 9 of torchreid-magnifier 9.0"):
         read_embeddings(path)
-    write_embeddings(path, [made(0)], 0, METADATA)
+    write_embeddings(path, [made(0)], 0, CARD)
     with pytest.raises(RetrievalError, match="no embeddings"):
         read_embeddings(path)
     with pytest.raises(RetrievalError, match=r"\.npz or \.parquet"):
@@ -142,7 +147,7 @@ def test_broken_files_are_errors(tmp_path, ending):
 
 def test_columns_that_do_not_belong_together_are_errors(tmp_path):
     good = dict(made(5).columns())
-    text = np.array(METADATA.to_json())
+    text = np.array(card_to_json(CARD))
     for columns, message in (
         ({**good, "frames": good["frames"][:4]}, "5 embeddings, but 4 frames"),
         ({**good, "embeddings": good["embeddings"][0]}, r"embeddings are float32 of shape \(24,\)"),
@@ -155,7 +160,7 @@ def test_columns_that_do_not_belong_together_are_errors(tmp_path):
     with pytest.raises(RetrievalError, match="no metadata"):
         read_embeddings(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", metadata=np.array("{}"), **good)
-    with pytest.raises(RetrievalError, match="not those of embeddings"):
+    with pytest.raises(RetrievalError, match="not that of embeddings"):
         read_embeddings(tmp_path / "a.npz")
 
 
@@ -167,7 +172,7 @@ def test_a_pickle_in_a_file_is_not_loaded(tmp_path):
 
 def test_a_failure_leaves_the_file_that_was_there(tmp_path):
     path = tmp_path / "gallery.npz"
-    write_embeddings(path, [made(5)], 5, METADATA)
+    write_embeddings(path, [made(5)], 5, CARD)
     before = path.read_bytes()
 
     def breaks_off():
@@ -175,13 +180,13 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path):
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        write_embeddings(path, breaks_off(), 6, METADATA)
+        write_embeddings(path, breaks_off(), 6, CARD)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["gallery.npz"]
 
 
 def test_equal_embeddings_give_equal_files(tmp_path):
     for name in ("a.npz", "b.npz"):
-        write_embeddings(tmp_path / name, [made(5)], 5, METADATA)
+        write_embeddings(tmp_path / name, [made(5)], 5, CARD)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
         assert archive.testzip() is None
@@ -191,7 +196,7 @@ def test_the_extra_is_named_if_it_is_not_installed(tmp_path, monkeypatch):
     for module in ("pyarrow", "faiss"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(RetrievalError, match=r"torchreid-magnifier\[search\]"):
-        write_embeddings(tmp_path / "a.parquet", [made(5)], 5, METADATA)
+        write_embeddings(tmp_path / "a.parquet", [made(5)], 5, CARD)
     with pytest.raises(RetrievalError, match=r"torchreid-magnifier\[search\]"):
         FaissIndex.build("flat", made(5).vectors, "cosine")
 
@@ -232,7 +237,7 @@ def test_a_gallery_smaller_than_what_is_asked_for_is_returned_whole():
 
 def test_a_mapped_gallery_is_searched_as_one_in_memory(tmp_path):
     gallery, queries = made(200, dtype="float16"), made(4, seed=1)
-    write_embeddings(tmp_path / "g.npz", [gallery], 200, METADATA)
+    write_embeddings(tmp_path / "g.npz", [gallery], 200, CARD)
     for one, other in zip(
         search(queries, read_embeddings(tmp_path / "g.npz")), search(queries, gallery)
     ):
@@ -304,12 +309,12 @@ def test_a_kept_index_is_used_only_for_its_gallery(tmp_path, kind):
 def test_embeddings_of_two_networks_are_not_compared():
     gallery, queries = made(5), made(2)
     for change in ({"sha256": "1" * 64}, {"height": 128}):
-        other = dataclasses.replace(queries, metadata=dataclasses.replace(METADATA, **change))
+        other = dataclasses.replace(queries, card=dataclasses.replace(CARD, **change))
         with pytest.raises(RetrievalError, match="two networks cannot be compared"):
             search(other, gallery)
     # The file may lie elsewhere, and another version of this package may have written it.
-    moved = dataclasses.replace(METADATA, weights="/elsewhere.pth", version="0.0.1")
-    search(dataclasses.replace(queries, metadata=moved), gallery)
+    moved = dataclasses.replace(CARD, name="/elsewhere.pth", version="0.0.1")
+    search(dataclasses.replace(queries, card=moved), gallery)
     with pytest.raises(ValueError, match="metric"):
         search(queries, gallery, metric="manhattan")
     with pytest.raises(ValueError, match="at least 1"):

@@ -12,12 +12,14 @@ import torchreid
 import yaml
 
 import torchreid_magnifier
-from torchreid_magnifier import CheckpointError, load_pretrained
+from torchreid_magnifier import CheckpointError, open_network
 from torchreid_magnifier.checkpoint import read_checkpoint, state_dict_of
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.hub import WeightsError, cache, entries, fetch, find
-from torchreid_magnifier.hub.card import OWN_MANIFESTS, read_manifest
+from torchreid_magnifier.hub import WeightsError, entries, fetch, find
+from torchreid_magnifier.hub.card import OWN_MANIFESTS, Result, read_manifest
+from torchreid_magnifier.hub.download import cached_path
 from torchreid_magnifier.hub.pack import pack
+from torchreid_magnifier.inference.open import Preprocessing
 from torchreid_magnifier.models import build as build_model
 
 REPOSITORY = Path(__file__).parents[1]
@@ -98,6 +100,8 @@ def test_this_packages_manifest_with_its_files_and_cards():
         assert (REPOSITORY / "weights" / f"{weights.name}.md").is_file()
         assert weights.file is None or fetch(weights) == weights.file
         assert weights.results
+        assert weights.model in torchreid_magnifier.list_models()
+        open_network(weights.name)
 
 
 def test_the_example_in_its_head_is_an_entry(tmp_path):
@@ -118,7 +122,7 @@ def test_what_an_entry_becomes(tmp_path):
     assert weights.file == tmp_path / "example.pth"
     assert weights.links == ("http://a.org/b",)
     assert weights.mean == (0.485, 0.456, 0.406)
-    assert weights.results[0] == ("noise", 52.5, 46.75, "cosine distance")
+    assert weights.results[0] == Result("noise", 52.5, 46.75, "cosine distance")
     assert hash(weights)
 
 
@@ -135,14 +139,14 @@ def test_an_empty_manifest_and_one_of_comments(tmp_path):
         ({"sha256": "abc"}, "sha256: expected 64 hexadecimal digits in quotes, found 'abc'"),
         ({"sha256": 10**63}, "sha256: expected 64 hexadecimal digits in quotes, found 1000000000"),
         ({"name": "a/b"}, "name: expected letters, digits, '.', '_' and '-', found 'a/b'"),
-        ({"model": "resnet50"}, "model: expected one of magnifiernet, "),
-        ({"model": ["magnifiernet"]}, "model: expected one of magnifiernet, "),
+        ({"model": ["magnifiernet"]}, "model: expected a text, found ['magnifiernet']"),
+        ({"options": "lstm"}, "options: expected options of the model by name, found 'lstm'"),
         ({"dataset": ""}, "dataset: expected a text, found ''"),
         ({"licence": None}, "licence: expected a text, found None"),
         ({"size": 0}, "size: expected a whole number from 1, found 0"),
         ({"size": "24 MB"}, "size: expected a whole number from 1, found '24 MB'"),
         ({"num_classes": True}, "num_classes: expected a whole number from 1, found True"),
-        ({"height": 100}, "height: expected a number of pixels divisible by 16, found 100"),
+        ({"height": 64.0}, "height: expected a whole number from 1, found 64.0"),
         ({"mean": [0.5]}, "mean: expected three numbers from 0 to 1, found [0.5]"),
         ({"mean": [0.5, 0.5, 128]}, "mean: expected three numbers from 0 to 1, found [0.5, 0.5, 1"),
         (
@@ -174,7 +178,7 @@ def test_an_empty_manifest_and_one_of_comments(tmp_path):
             {"results": [{**ENTRY["results"][0], "mAP": 146.0}]},
             "results, number 1: mAP: expected percent, 0 to 100, found 146.0",
         ),
-        ({"hash": "abc"}, "hash: unknown key; expected name, model, dataset, "),
+        ({"hash": "abc"}, "hash: unknown key; expected name, model, "),
     ],
 )
 def test_a_fault_is_told_with_file_entry_and_key(changes, fault, tmp_path):
@@ -182,7 +186,7 @@ def test_a_fault_is_told_with_file_entry_and_key(changes, fault, tmp_path):
     with pytest.raises(WeightsError) as error:
         read_manifest(manifest)
     head, line, *others = str(error.value).splitlines()
-    assert head == f"{manifest}: this manifest has faults"
+    assert head == f"{manifest}: this manifest has problems"
     name = changes.get("name", "example")
     assert line.startswith(f"  entry {name}: {fault}")
     others = [other for other in others if "results, number 1" not in other]
@@ -190,7 +194,7 @@ def test_a_fault_is_told_with_file_entry_and_key(changes, fault, tmp_path):
 
 
 def test_every_fault_is_told_at_once(tmp_path):
-    manifest = write(tmp_path / "m.yaml", "text", {}, ENTRY, ENTRY, changed(size=-1, width=1))
+    manifest = write(tmp_path / "m.yaml", "text", {}, ENTRY, ENTRY, changed(size=-1, width=0))
     with pytest.raises(WeightsError) as error:
         read_manifest(manifest)
     lines = str(error.value).splitlines()
@@ -273,10 +277,67 @@ def test_packing_leaves_what_embeddings_need(trained, tmp_path):
 def test_packing_gives_the_same_bytes_again(trained, tmp_path):
     parallel = {f"module.{k}": t for k, t in state_dict_of(read_checkpoint(trained)).items()}
     torch.save(parallel, tmp_path / "parallel")
-    outs = [tmp_path / f"{number}.pth" for number in range(3)]
-    for source, out in zip((trained, trained, tmp_path / "parallel"), outs):
-        pack(source, out, half=True)
-    assert len({out.read_bytes() for out in outs}) == 1
+    for suffix in (".pth", ".safetensors"):
+        outs = [tmp_path / f"{number}{suffix}" for number in range(3)]
+        for source, out in zip((trained, trained, tmp_path / "parallel"), outs):
+            pack(source, out, half=True)
+        assert len({out.read_bytes() for out in outs}) == 1
+
+
+def test_a_packed_file_says_what_it_is(trained, tmp_path, capsys):
+    """Its card comes from the run's configuration and from what else is known."""
+    run = tmp_path / "log"
+    (run / "model").mkdir(parents=True)
+    os.link(trained, run / "model" / "model.pth.tar-60")
+    norm = {"norm_mean": [0.5, 0.5, 0.5], "norm_std": [0.2, 0.2, 0.2]}
+    data = {"height": 64, "width": 32, "sources": ["noise"], **norm}
+    (run / "config.yaml").write_text(
+        yaml.safe_dump({"model": {"name": "magnifiernet_r18"}, "data": data})
+    )
+    facts = tmp_path / "facts.yaml"
+    known = {key: ENTRY[key] for key in ("num_classes", "results", "command", "licence")}
+    facts.write_text(yaml.safe_dump({**known, "start": "random"}))
+    out = tmp_path / "example.safetensors"
+    command = ("pack", run / "model" / "model.pth.tar-60", out, "--card", facts)
+    assert weights_command(*command) == 0
+    entry = yaml.safe_load(capsys.readouterr().out)
+    (card,) = read_manifest(write(tmp_path / "m.yaml", entry))
+    assert (card.name, card.dataset, card.start) == ("example", "noise", "random")
+    assert card.results[1] == Result("more_noise", 7, 5, "cosine distance")
+
+    moved = out.rename(tmp_path / "moved.safetensors")
+    network = open_network(moved)
+    assert network.preprocessing == Preprocessing(64, 32, (0.5,) * 3, (0.2,) * 3)
+    assert network.card.results == card.results and network.card.sha256 == card.sha256
+    with pytest.raises(WeightsError, match="is for height 64 by its card, which height 128 contra"):
+        open_network(moved, height=128)
+    facts.write_text(yaml.safe_dump({"licence": 3}))
+    assert weights_command(*command) == 2
+    assert "licence: expected a text, found 3" in capsys.readouterr().err
+
+
+def test_a_name_with_options(trained, tmp_path, monkeypatch):
+    """A network that no name stands for: a name and the options that differ."""
+    model = build_model("magnifiernet_r18", 5, fusion="lstm")
+    torch.save(model.state_dict(), tmp_path / "in.pth")
+    packed = tmp_path / "lstm.safetensors"
+    known = {"model": "magnifiernet_r18", "height": 64, "width": 32, "options": {"fusion": "lstm"}}
+    card = pack(tmp_path / "in.pth", packed, known=known)
+    entry = changed(**{**card.to_dict(), "file": packed.name})
+    manifest = write(tmp_path / "m.yaml", entry)
+    for source in ("lstm", packed):
+        monkeypatch.setenv(OWN_MANIFESTS, str(manifest))
+        images = torch.rand(1, 3, 64, 32)
+        with torch.no_grad():
+            assert torch.equal(open_network(source).model(images), model.eval()(images))
+    packed.unlink()
+    pack(tmp_path / "in.pth", packed, known={**known, "options": {"fusoin": "lstm"}})
+    with pytest.raises(WeightsError, match="no option 'fusoin'; did you mean 'fusion'"):
+        open_network(packed)
+    packed.unlink()
+    pack(tmp_path / "in.pth", packed, known={**known, "model": "magnifiernet_r19"})
+    with pytest.raises(WeightsError, match="Unknown model 'magnifiernet_r19'; did you mean"):
+        open_network(packed)
 
 
 @pytest.mark.parametrize(
@@ -317,8 +378,8 @@ def embeddings(trained) -> tuple[torch.Tensor, torch.Tensor]:
         return images, model.eval()(images)
 
 
-def test_load_pretrained(group, embeddings, capsys):
-    model = load_pretrained("example")
+def test_a_network_by_name(group, embeddings, capsys):
+    model = open_network("example").model
     assert isinstance(model, torchreid_magnifier.MagnifierNet)
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -354,7 +415,7 @@ def test_a_manifest_that_names_the_wrong_model(served, tmp_path, monkeypatch):
     wrong = write(tmp_path / "m.yaml", {**entry, "model": "magnifiernet_r18_g"})
     monkeypatch.setenv(OWN_MANIFESTS, str(wrong))
     with pytest.raises(CheckpointError, match="is a checkpoint of another model"):
-        load_pretrained("example")
+        open_network("example")
 
 
 # ---------------------------------------------------------------------- the subcommand
@@ -387,7 +448,7 @@ def test_list_says_where_files_are(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(OWN_MANIFESTS, str(manifest))
     weights_command("list")
     assert capsys.readouterr().out.splitlines()[-2].endswith("not here")
-    cached = cache.cached_path(find("example"))
+    cached = cached_path(find("example"))
     cached.parent.mkdir(parents=True)
     cached.write_text("")
     weights_command("list")
@@ -431,7 +492,7 @@ def test_verify(group, tmp_path, monkeypatch, capsys):
     path = group.with_name("example.pth")
     assert weights_command("verify") == 0
     assert f"example: {path}: intact\n" in capsys.readouterr().out
-    cached = cache.cached_path(find("example"))
+    cached = cached_path(find("example"))
     cached.parent.mkdir(parents=True)
     cached.write_text("damaged")
     assert weights_command("verify", "example") == 1
@@ -453,7 +514,7 @@ def test_pack_prints_what_a_manifest_needs(trained, tmp_path, capsys):
     assert weights_command("pack", trained, out, "--half") == 0
     told = yaml.safe_load(capsys.readouterr().out)
     (weights,) = read_manifest(write(tmp_path / "m.yaml", {**ENTRY, **told}))
-    assert weights.file == out and weights.fault_of(out) is None
+    assert weights.file == out and weights.problem_of(out) is None
 
 
 def test_pack_mistakes(trained, tmp_path, capsys):
@@ -478,7 +539,7 @@ def test_a_faulty_manifest_is_one_message(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(OWN_MANIFESTS, str(manifest))
     assert weights_command("list") == 2
     assert capsys.readouterr().err == (
-        f"torchreid-magnifier weights list: error: {manifest}: this manifest has faults\n"
+        f"torchreid-magnifier weights list: error: {manifest}: this manifest has problems\n"
         "  entry example: size: expected a whole number from 1, found 0\n"
     )
 

@@ -21,7 +21,8 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from torchreid_magnifier.hub import Weights, WeightsError, cache, download, fetch
+from torchreid_magnifier import files
+from torchreid_magnifier.hub import Card, WeightsError, download, fetch
 
 BODY = np.random.default_rng(0).bytes(1_500_000)
 OTHER = np.random.default_rng(1).bytes(len(BODY))
@@ -30,27 +31,20 @@ PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</ti
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
 
-def entry(*links: str, file: Path | None = None, body: bytes = BODY) -> Weights:
-    return Weights(
+def entry(*links: str, file: Path | None = None, body: bytes = BODY) -> Card:
+    return Card(
         name="example",
         model="magnifiernet_r18",
-        dataset="noise",
         file=file,
         links=links,
         sha256=hashlib.sha256(body).hexdigest(),
         size=len(body),
         height=128,
         width=64,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        num_classes=3,
-        results=(),
-        command="none",
-        licence="MIT",
     )
 
 
-TARGET = cache.cached_path(entry()).name
+TARGET = download.cached_path(entry()).name
 
 # ---------------------------------------------------------------------- the host
 
@@ -130,7 +124,7 @@ def says(status: int, **headers: str) -> Reply:
 def target(tmp_path, monkeypatch) -> Path:
     """Where the file goes."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return cache.cached_path(entry())
+    return download.cached_path(entry())
 
 
 @pytest.fixture
@@ -161,13 +155,13 @@ def pauses(monkeypatch) -> list[float]:
     return pauses
 
 
-def failure(weights: Weights) -> str:
+def failure(weights: Card) -> str:
     with pytest.raises(WeightsError) as error:
         fetch(weights)
     return str(error.value)
 
 
-def reasons(host: Host, weights: Weights) -> dict[str, str]:
+def reasons(host: Host, weights: Card) -> dict[str, str]:
     """Why every link failed."""
     lines = [line.strip() for line in failure(weights).splitlines()]
     return {
@@ -337,6 +331,16 @@ def test_when_nothing_works_everything_is_told(host, target, tmp_path):
         f"Get the file by other means and put it at {target}: 1,500,000 bytes, "
         f"SHA-256 {weights.sha256}."
     )
+    target.write_bytes(BODY)
+    assert fetch(weights) == target
+
+
+def test_offline_nothing_is_asked(host, target, monkeypatch):
+    monkeypatch.setattr(download.constants, "HF_HUB_OFFLINE", True)
+    weights = entry(host.link("a", gives()))
+    assert f"{host.address}/a: HF_HUB_OFFLINE is set\n" in failure(weights)
+    assert not host.requests
+    target.parent.mkdir(parents=True)
     target.write_bytes(BODY)
     assert fetch(weights) == target
 
@@ -518,7 +522,7 @@ def test_a_cache_on_a_read_only_disk_is_used_and_not_written(host, target, monke
     def read_only(self, *arguments, **options):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(cache.FileLock, "acquire", read_only)
+    monkeypatch.setattr(files.FileLock, "acquire", read_only)
     weights = entry(host.link("a", gives()))
     assert fetch(weights) == target
     target.unlink()

@@ -13,7 +13,7 @@ start()  # before torch is loaded
 
 from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .data.datasets import with_masks, with_textures
-from .hub import load_pretrained
+from .inference.open import open_network
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import SAN, MagnifierNet, list_models
 from .models.backbones import register_backbone
@@ -35,8 +35,8 @@ __all__ = [
     "convert_official_state_dict",
     "convert_san_state_dict",
     "list_models",
-    "load_pretrained",
     "load_weights",
+    "open_network",
     "read_checkpoint",
     "register",
     "register_backbone",

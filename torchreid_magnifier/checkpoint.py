@@ -109,7 +109,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Return the texts in the head of a safetensors file by key; nothing for another file."""
-    if Path(path).suffix != SAFETENSORS:
+    if not _is_safetensors(Path(path)):
         return {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -120,8 +120,16 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         ) from error
 
 
-def _load(path: Path) -> Any:
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is one by its name or, as downloads may have another, by its beginning."""
     if path.suffix == SAFETENSORS:
+        return True
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _load(path: Path) -> Any:
+    if _is_safetensors(path):
         return load_file(path)
     if torch.__version__ < _SAFE_TORCH:
         if not zipfile.is_zipfile(path):
@@ -228,7 +236,8 @@ def write_weights(
             whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
             save_file(whole, temporary, {"format": "pt", **(metadata or {})})
         else:
-            torch.save(dict(tensors), temporary)
+            with open(temporary, "wb") as file:  # into a path it would write the path's name
+                torch.save(dict(tensors), file)
 
 
 def require_resumable(model: nn.Module, path: str | Path) -> None:

@@ -16,7 +16,6 @@ from torchreid import engine as torchreid_engine
 
 from torchreid_magnifier import models
 from torchreid_magnifier.inference.export.program import InferenceGraph, trace
-from torchreid_magnifier.inference.network import Preprocessing
 from torchreid_magnifier.losses.forward_pass import scalar
 from torchreid_magnifier.models import backbones
 from torchreid_magnifier.models.base import SIDECAR_CHANNELS, Embedding
@@ -228,7 +227,7 @@ def test_folded_for_inference_and_traced(name):
 
 def test_a_model_of_ones_own_becomes_a_program():
     model = settle(small("stripes"))
-    program = trace(model, Preprocessing(HEIGHT, WIDTH)).module()
+    program = trace(model, HEIGHT, WIDTH).module()
     images = images_for(model)[:3]
     with torch.no_grad():
         assert deviation(program(images)["embedding"], model(images)) < 1e-5

@@ -20,7 +20,7 @@ from own import FOLDER, registered
 from PIL import Image
 
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.open import open_network
 
 MAIN_PY = Path(torchreid.__file__).parents[1] / "scripts" / "main.py"
 RUN = {

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.textures import TextureFiles
-from ..inference.network import Network
+from ..inference.open import Network
 from ..models import ReIDModel
 from . import ParsingError
 from .images import Images
@@ -50,13 +50,13 @@ def make_textures(
     model = network.model
     if not model.decodes_textures:
         raise ParsingError(
-            f"{network.weights} is of the model {network.name}, which has no decoder and sees no "
-            "textures: expected weights of san_pg or of another SAN with a decoder"
+            f"{network.card.name} is of the model {network.card.model}, which has no decoder and "
+            "sees no textures: expected weights of san_pg or of another SAN with a decoder"
         )
     record = {
         "version": __version__,
-        "model": network.name,
-        "weights": network.sha256,
+        "model": network.card.model,
+        "weights": network.card.sha256,
         "settings": asdict(network.preprocessing),
     }
     return make_sidecars(

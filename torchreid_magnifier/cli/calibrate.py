@@ -13,7 +13,7 @@ from ..inference.decide import (
     read_labelled_folder,
     score_pairs,
 )
-from ..inference.embeddings import Metadata
+from ..inference.embeddings import card_of, require_comparable
 from ..inference.errors import RetrievalError
 from ..inference.explain.rankings import read_people
 from ..inference.extract import embed
@@ -38,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
         source = str(args.images)
     before = Calibration.read(args.check) if args.check else None
     network = chosen_network(args)
-    made = Metadata.of(network)
+    made = card_of(network)
     if before is not None:
-        before.made.require_comparable(made, "the calibration", "--weights")
+        require_comparable(before.made, made, "the calibration", "--weights")
     embeddings, problems = embed(network, paths, batch_size=args.batch_size, bar=True)
     if problems:
         raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))

@@ -35,14 +35,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def summary(export: Export) -> str:
-    """What was written, and how it compares with the network, as text."""
-    told, parity = export.description, export.parity
-    outputs = [f"embedding (N, {told.embedding_size})"]
-    if told.parts:
-        outputs.append(f"labels (N, {told.height // 8}, {told.width // 8})")
+    """Return what was written, and how it compares with the network, as text."""
+    card, parity = export.card, export.parity
+    outputs = f"embedding (N, {card.embedding_size})"
+    if card.parts:
+        outputs += f", labels (N, h, w), visibility (N, {len(card.parts)})"
     lines = [
-        f"Wrote {export.path}: {told.model}, {export.size / 1e6:.1f} MB",
-        f"  images (N, 3, {told.height}, {told.width}) -> {', '.join(outputs)}",
+        f"Wrote {export.path}: {card.model}, {export.size / 1e6:.1f} MB",
+        f"  images (N, 3, {card.height}, {card.width}) -> {outputs}",
         f"  checked on {parity.images} images: embeddings differ from the network's by "
         f"{parity.deviation:.1g} of the largest value",
     ]

@@ -1,26 +1,27 @@
-"""Which network a command uses: its weights, and what a bare checkpoint does not tell."""
+"""The network that a command uses: its weights, and what a bare checkpoint does not say."""
 
 import argparse
 
 import torch
 
-from ..inference.network import Network, open_network
+from ..inference.open import Network, open_network
 from ..training.config import ConfigError
 
 
 def add_network_options(parser: argparse.ArgumentParser, device: bool = True) -> None:
-    """Adds ``--weights`` and what goes with it; ``device``: see ``add_details``."""
+    """Add ``--weights`` and what goes with it; ``device``: see ``add_details``."""
     parser.add_argument(
         "--weights",
         required=True,
-        metavar="NAME|FILE",
-        help="a name that 'torchreid-magnifier weights list' shows, or a checkpoint of training",
+        metavar="NETWORK",
+        help="a name that 'torchreid-magnifier weights list' shows, a checkpoint of training, a "
+        "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=…",
     )
     add_details(parser, device)
 
 
 def add_details(parser: argparse.ArgumentParser, device: bool = True) -> None:
-    """Adds the options that a checkpoint of training needs if no config.yaml is beside it.
+    """Add the options that a checkpoint of training needs if no config.yaml is beside it.
 
     ``device=False`` leaves ``--device`` out: the network is always on the CPU.
     """
@@ -35,7 +36,7 @@ def add_details(parser: argparse.ArgumentParser, device: bool = True) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--device``."""
+    """Add ``--device``."""
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -44,7 +45,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_network(args: argparse.Namespace, weights: str | None = None) -> Network:
-    """The network that the options name.
+    """Open the network that the options name.
 
     Args:
         args: with the options of ``add_details``.

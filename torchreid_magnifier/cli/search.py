@@ -9,7 +9,7 @@ from ..figures import save
 from ..files import write_atomically
 from ..inference.decide import Calibration, departure_notice
 from ..inference.embedding_files import read_embeddings
-from ..inference.embeddings import Embeddings
+from ..inference.embeddings import Embeddings, require_comparable
 from ..inference.index import APPROXIMATE, KINDS, METRICS
 from ..inference.search import (
     SCORES,
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     same_from = None
     if args.calibration:
         calibration = Calibration.read(args.calibration)
-        calibration.made.require_comparable(gallery.metadata, "the calibration", "the gallery")
+        require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
         same_from = calibration.threshold(args.same_at)
         if notice := departure_notice(queries, gallery, calibration, args.same_at):
             print(f"torchreid-magnifier search: warning: {notice}", file=sys.stderr)
@@ -91,7 +91,7 @@ def _table(
         shares = [
             f"{name.replace('_', ' ')} {share:.0%}"
             for part, (name, share) in enumerate(
-                zip(queries.metadata.parts, queries.visibility[number])
+                zip(queries.card.parts, queries.visibility[number])
             )
             if part != BACKGROUND
         ]

@@ -17,7 +17,7 @@ from ..inference.explain.sheets import (
     rankings_sheet,
     regions_sheet,
 )
-from ..inference.network import Network
+from ..inference.open import Network
 from ..inference.sources import find_sources
 from ..registry import dataset_names
 from ..training.config import ConfigError, closest

@@ -1,6 +1,9 @@
-"""From a checkpoint of training to the small file that users load."""
+"""From a checkpoint of training to the files that users load."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,41 +16,79 @@ from ..checkpoint import (
     state_dict_of,
     write_weights,
 )
+from ..files import sha256
+from .card import CARD_KEY, Card, card_of_run
 
 
-def pack(checkpoint: Path, target: Path, half: bool = False) -> None:
-    """Writes what embeddings need: no classifiers, no optimizer, no record of the training.
+def pack(
+    checkpoint: Path,
+    target: Path,
+    half: bool = False,
+    known: Mapping[str, Any] | None = None,
+) -> Card | None:
+    """Write what embeddings need: no classifiers, no optimizer, no record of the training.
 
-    The same weights give the same bytes with the same release of torch.
+    The same weights give the same bytes with the same releases of torch and safetensors.
 
     Args:
         checkpoint: of torchreid's engine, or a state dict.
-        target: file to write, which must not exist.
+        target: new file: ``*.safetensors``, which carries its card, or another name for
+            ``torch.load``.
         half: numbers of half precision, which take half the space. Networks compute in single
             precision with them all the same.
+        known: of the card, by the keys of a manifest's entry, besides what the ``config.yaml`` of a
+            training run says.
+
+    Returns:
+        The card, with the new file's hash and size; None if nothing says of which model the
+        checkpoint is.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or has numbers that are not finite (in half
-            precision: above 65504).
-        OSError: ``target`` exists or cannot be written.
+            precision: above 65504); ``target`` exists, or its folder does not.
+        WeightsError: the ``config.yaml`` beside the checkpoint, or ``known``, cannot be used.
+        OSError: ``target`` cannot be written.
     """
-    tensors = {
-        name: _packed(tensor, half)
-        for name, tensor in state_dict_of(read_checkpoint(checkpoint)).items()
+    tensors = packed(state_dict_of(read_checkpoint(checkpoint)), checkpoint, half)
+    run = card_of_run(checkpoint)
+    facts = {**({} if run is None else run.to_dict()), "name": target.stem, **(known or {})}
+    card = Card.from_dict(facts) if facts.keys() >= {"model", "height", "width"} else None
+    write_weights(target, tensors, None if card is None else {CARD_KEY: card.to_json()})
+    if card is None:
+        return None
+    return replace(card, file=target, sha256=sha256(target), size=target.stat().st_size)
+
+
+def packed(tensors: Mapping[str, Tensor], source: object, half: bool = False) -> dict[str, Tensor]:
+    """Return copies of the tensors that embeddings need.
+
+    Args:
+        tensors: by name.
+        source: of them, for messages.
+        half: numbers of half precision.
+
+    Raises:
+        CheckpointError: there are none, or they have numbers that are not finite.
+    """
+    dtype = torch.float16 if half else None
+    kept = {
+        name: _in_rows(tensor, dtype)
+        for name, tensor in tensors.items()
         if not name.startswith(CLASSIFIER_PREFIX)
     }
-    if not tensors:
-        raise CheckpointError(f'"{checkpoint}" has nothing but classifiers.')
-    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if not kept:
+        raise CheckpointError(f'"{source}" has nothing but classifiers.')
+    broken = [name for name, tensor in kept.items() if not tensor.isfinite().all()]
     if broken:
         advice = ": pack it in single precision" if half else ""
         raise CheckpointError(
-            f'"{checkpoint}" has {list_names(broken, "entries with infinite numbers")}{advice}.'
+            f'"{source}" has {list_names(broken, "entries with infinite numbers")}{advice}.'
         )
-    write_weights(target, tensors)
+    return kept
 
 
-def _packed(tensor: Tensor, half: bool) -> Tensor:
-    """A copy in rows: saved without its neighbours in memory, whatever layout it was trained in."""
-    dtype = torch.float16 if half and tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to(dtype).clone(memory_format=torch.contiguous_format)
+def _in_rows(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A copy without its neighbours in memory, whatever layout it was trained in."""
+    if dtype is None or not tensor.is_floating_point():
+        dtype = tensor.dtype
+    return tensor.detach().cpu().to(dtype).clone(memory_format=torch.contiguous_format)

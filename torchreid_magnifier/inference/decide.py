@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from scipy.stats import ks_2samp
 
 from ..files import write_atomically
-from .embeddings import Embeddings, Metadata
+from ..hub import Card
+from .embeddings import Embeddings, card_from_json, card_to_json, require_comparable
 from .errors import RetrievalError, missing_extra
 from .index import Index, as_float
 from .search import search
@@ -95,7 +96,7 @@ class Calibration:
         sample: sorted scores of different people.
     """
 
-    made: Metadata
+    made: Card
     source: str
     people: int
     images: int
@@ -144,7 +145,8 @@ class Calibration:
 
     def to_json(self) -> str:
         """Return the calibration as a JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        made = json.loads(card_to_json(self.made))
+        return json.dumps({**dataclasses.asdict(self), "made": made}, indent=1)
 
     @classmethod
     def read(cls, path: Path) -> "Calibration":
@@ -155,7 +157,7 @@ class Calibration:
         """
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            values["made"] = Metadata.from_json(json.dumps(values["made"]))
+            values["made"] = card_from_json(json.dumps(values["made"]))
             values["thresholds"] = tuple(Threshold(**one) for one in values["thresholds"])
             lists = {key: tuple(values[key]) for key in ("sample", "too_few")}
             return cls(**{**values, **lists})
@@ -289,7 +291,7 @@ def score_pairs(
 
 def calibrate(
     pairs: Pairs,
-    made: Metadata,
+    made: Card,
     source: str,
     rates: Sequence[float] = RATES,
     *,
@@ -300,7 +302,7 @@ def calibrate(
 
     Args:
         pairs: of ``score_pairs``.
-        made: metadata of the embeddings.
+        made: card of the embeddings.
         source: the images, in words.
         rates: of false matches, 0..1.
         replicates: of the bootstrap over people.
@@ -382,7 +384,7 @@ def decide(
         CalibrationWarning: the gallery's scores are distributed otherwise than the calibration's.
     """
     threshold = calibration.threshold(rate)
-    calibration.made.require_comparable(gallery.metadata, "the calibration", "the gallery")
+    require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
     found = search(queries, gallery, 1, index=index)
     if notice := departure_notice(queries, gallery, calibration, rate):
         warnings.warn(notice, CalibrationWarning, stacklevel=2)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ..files import replacing
-from .embeddings import Embeddings, Metadata
+from ..hub import Card
+from .embeddings import Embeddings, card_from_json, card_to_json
 from .errors import RetrievalError, missing_extra
 
 ENDINGS = (".npz", ".parquet")
@@ -54,7 +55,7 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
 
 
 def write_embeddings(
-    path: str | os.PathLike[str], blocks: Iterable[Embeddings], rows: int, metadata: Metadata
+    path: str | os.PathLike[str], blocks: Iterable[Embeddings], rows: int, card: Card
 ) -> None:
     """Write a file that appears complete or not at all; one block's rows are in memory at a time.
 
@@ -62,7 +63,7 @@ def write_embeddings(
         path: of the file, ``.npz`` or ``.parquet``.
         blocks: the embeddings, one part after the other; at least one.
         rows: of all blocks together.
-        metadata: of all blocks.
+        card: of the network that made them.
 
     Raises:
         RetrievalError: the ending is not known.
@@ -72,9 +73,9 @@ def write_embeddings(
     require_writable(path)
     with replacing(path) as temporary:
         if path.suffix.lower() == ".npz":
-            _write_npz(temporary, blocks, rows, metadata)
+            _write_npz(temporary, blocks, rows, card)
         else:
-            _write_parquet(temporary, blocks, metadata)
+            _write_parquet(temporary, blocks, card)
 
 
 def require_writable(path: Path) -> None:
@@ -103,7 +104,7 @@ def require_writable(path: Path) -> None:
 # ------------------------------------------------------------------ .npz
 
 
-def _write_npz(path: Path, blocks: Iterable[Embeddings], rows: int, metadata: Metadata) -> None:
+def _write_npz(path: Path, blocks: Iterable[Embeddings], rows: int, card: Card) -> None:
     others: dict[str, list[np.ndarray]] = {}
     with zipfile.ZipFile(path, "w") as archive:
         # As the first member, with sizes in 64 bits, they begin at a multiple of 64 bytes.
@@ -119,7 +120,7 @@ def _write_npz(path: Path, blocks: Iterable[Embeddings], rows: int, metadata: Me
                 for name, column in columns.items():
                     others.setdefault(name, []).append(column)
         arrays = {name: np.concatenate(parts) for name, parts in others.items()}
-        for name, array in {**arrays, "metadata": np.array(metadata.to_json())}.items():
+        for name, array in {**arrays, "metadata": np.array(card_to_json(card))}.items():
             with _new_member(archive, name) as member:
                 npy.write_array(member, array, allow_pickle=False)
 
@@ -142,8 +143,7 @@ def _read_npz(path: Path) -> Embeddings:
         raise RetrievalError(f"it is damaged ({error})") from error
     if "metadata" not in columns:
         raise RetrievalError(_NONE)
-    metadata = Metadata.from_json(str(columns.pop("metadata")))
-    return Embeddings.from_columns(columns, metadata)
+    return Embeddings.from_columns(columns, card_from_json(str(columns.pop("metadata"))))
 
 
 def _mapped(path: Path, members: Any) -> np.ndarray:
@@ -174,14 +174,14 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _write_parquet(path: Path, blocks: Iterable[Embeddings], metadata: Metadata) -> None:
+def _write_parquet(path: Path, blocks: Iterable[Embeddings], card: Card) -> None:
     """A row group for each block."""
     pyarrow = _pyarrow()
     writer = None
     try:
         for block in blocks:
             columns = {name: _column(pyarrow, column) for name, column in block.columns()}
-            table = pyarrow.table(columns, metadata={_METADATA: metadata.to_json()})
+            table = pyarrow.table(columns, metadata={_METADATA: card_to_json(card)})
             if writer is None:
                 # Embeddings hardly shrink, and their smallest and largest values help nobody.
                 writer = pyarrow.parquet.ParquetWriter(
@@ -222,7 +222,7 @@ def _read_parquet(path: Path) -> Embeddings:
                 columns["frames"] = file.read(["frames"])["frames"].to_numpy()
     except pyarrow.ArrowException as error:
         raise RetrievalError(f"it is damaged, or not a Parquet file ({error})") from error
-    return Embeddings.from_columns(columns, Metadata.from_json(text.decode()))
+    return Embeddings.from_columns(columns, card_from_json(text.decode()))
 
 
 def _lists(pyarrow: Any, file: Any, name: str) -> np.ndarray:

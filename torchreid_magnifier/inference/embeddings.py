@@ -1,102 +1,73 @@
 """Embeddings, the pictures they are of, and the network that made them; in memory and in files."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
-from ..hub import entries
-from ..parts import PARTS
+from ..hub import Card, WeightsError, entries
 from .errors import RetrievalError
-from .network import Network, Preprocessing
+from .open import Network
 from .sources import Place
 
-FORMAT = 1  # of the files; a reader refuses those that it does not know
+FORMAT = 2  # of the files; a reader refuses those that it does not know
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """Say what embeddings were made with, and what their columns mean.
+def card_of(network: Network) -> Card:
+    """Return the card for embeddings that a network makes: a path in it is absolute."""
+    name = network.card.name
+    if Path(name).expanduser().exists() and name not in entries():
+        name = str(Path(name).expanduser().absolute())
+    return replace(network.card, name=name, version=__version__, file=None, links=())
 
-    Attributes:
-        model: name of the model.
-        weights: name in a manifest, or absolute path of a checkpoint.
-        sha256: of the weights' file.
-        height, width: of the network's input, in pixels.
-        mean, std: of the three channels, as it was normalised.
-        parts: names of the columns of the visibilities.
-        version: of this package.
-        format: of the file.
+
+def card_to_json(card: Card) -> str:
+    """Return a card as it stands in a file of embeddings."""
+    return json.dumps({"format": FORMAT, **card.to_dict()})
+
+
+def card_from_json(text: str) -> Card:
+    """Read what :func:`card_to_json` wrote.
+
+    Raises:
+        RetrievalError: the text is no card of this format.
     """
+    try:
+        values = json.loads(text)
+        if values["format"] != FORMAT:
+            raise RetrievalError(
+                f"format {values['format']} of torchreid-magnifier {values.get('version')}, "
+                f"but this is {__version__}, which reads format {FORMAT}: extract the "
+                "embeddings anew, or install that version"
+            )
+        return Card.from_dict(values)
+    except (ValueError, KeyError, TypeError, WeightsError) as error:
+        raise RetrievalError("its card is not that of embeddings") from error
 
-    model: str
-    weights: str
-    sha256: str
-    height: int
-    width: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    parts: tuple[str, ...] = PARTS
-    version: str = __version__
-    format: int = FORMAT
 
-    @classmethod
-    def of(cls, network: Network) -> "Metadata":
-        """Return the metadata of embeddings that a network makes."""
-        name = network.weights
-        if name not in entries():
-            name = str(Path(name).expanduser().absolute())
-        return cls(network.name, name, network.sha256, **dataclasses.asdict(network.preprocessing))
+def require_comparable(
+    ours: Card, theirs: Card, one: str = "the gallery", another: str = "the queries"
+) -> None:
+    """Check that embeddings of two networks mean the same.
 
-    @classmethod
-    def from_json(cls, text: str) -> "Metadata":
-        """Read what :meth:`to_json` wrote.
+    Args:
+        ours, theirs: their cards.
+        one, another: what they are, for messages.
 
-        Raises:
-            RetrievalError: the text is not metadata of this format.
-        """
-        try:
-            values = json.loads(text)
-            if values["format"] != FORMAT:
-                raise RetrievalError(
-                    f"format {values['format']} of torchreid-magnifier {values.get('version')}, "
-                    f"but this is {__version__}, which reads format {FORMAT}: extract the "
-                    "embeddings anew, or install that version"
-                )
-            lists = {key: tuple(value) for key, value in values.items() if type(value) is list}
-            return cls(**{**values, **lists})
-        except (ValueError, KeyError, TypeError) as error:
-            raise RetrievalError("its metadata are not those of embeddings") from error
-
-    def to_json(self) -> str:
-        """Return all attributes as a JSON object."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Return that of the pictures."""
-        return Preprocessing(self.height, self.width, self.mean, self.std)
-
-    def require_comparable(
-        self, other: "Metadata", one: str = "the gallery", another: str = "the queries"
-    ) -> None:
-        """Check that embeddings with these and with other metadata mean the same.
-
-        Raises:
-            RetrievalError: they are of other weights, or of other preprocessing.
-        """
-        for what in ("sha256", "preprocessing"):
-            ours, theirs = getattr(self, what), getattr(other, what)
-            if ours != theirs:
-                raise RetrievalError(
-                    f"embeddings of two networks cannot be compared: those of {one} are of "
-                    f"{self.model}, weights {self.weights}, {what} {ours}; those of {another} of "
-                    f"{other.model}, weights {other.weights}, {what} {theirs}"
-                )
+    Raises:
+        RetrievalError: they are of other weights, or of other preprocessing.
+    """
+    for what in ("sha256", "height", "width", "mean", "std"):
+        our, their = getattr(ours, what), getattr(theirs, what)
+        if our != their:
+            raise RetrievalError(
+                f"embeddings of two networks cannot be compared: those of {one} are of "
+                f"{ours.model}, weights {ours.name}, {what} {our}; those of {another} of "
+                f"{theirs.model}, weights {theirs.name}, {what} {their}"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,14 +81,14 @@ class Embeddings:
             a file, so that only the rows that are used are read.
         visibility: share of the picture's area, 0..1, that the mask module gives to each part,
             background included: float32 (N, 8), each row's sum 1; None of a network without one.
-        metadata: what they were made with.
+        card: of the network that made them.
     """
 
     paths: np.ndarray
     frames: np.ndarray
     vectors: np.ndarray
     visibility: np.ndarray | None
-    metadata: Metadata
+    card: Card
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -135,7 +106,7 @@ class Embeddings:
             yield "visibility", self.visibility
 
     @classmethod
-    def from_columns(cls, columns: dict[str, np.ndarray], metadata: Metadata) -> "Embeddings":
+    def from_columns(cls, columns: dict[str, np.ndarray], card: Card) -> "Embeddings":
         """Make embeddings of what :meth:`columns` yields.
 
         Raises:
@@ -159,7 +130,7 @@ class Embeddings:
             columns["frames"],
             columns["embeddings"],
             columns.get("visibility"),
-            metadata,
+            card,
         )
 
 
@@ -167,4 +138,4 @@ def concatenated(blocks: list[Embeddings]) -> Embeddings:
     """Join blocks of one network's embeddings, at least one."""
     columns = [dict(block.columns()) for block in blocks]
     joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
-    return Embeddings.from_columns(joined, blocks[0].metadata)
+    return Embeddings.from_columns(joined, blocks[0].card)

@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from ..annotate.workers import Workers
 from ..files import locked, write_atomically
+from ..hub import Card
 from ..images import ImageError
 from ..parts import NUM_PARTS
 from .embedding_files import require_writable, write_embeddings
-from .embeddings import Embeddings, Metadata, concatenated
+from .embeddings import Embeddings, card_of, concatenated
 from .errors import RetrievalError
-from .network import Network, Preprocessing
+from .open import Network, Preprocessing
 from .sources import Picture, count_pictures, find_sources, pictures
 
 CHUNK = 512  # pictures whose embeddings are kept at once, at least; what a killed run loses
@@ -87,19 +88,19 @@ def extract(
         raise RetrievalError(f"{out} exists already: give another name, or --overwrite")
     require_writable(out)
     paths = find_sources(sources)
-    metadata = Metadata.of(network)
+    card = card_of(network)
     settings = {
-        "model": network.name,
-        "sha256 of the weights": network.sha256,
-        "size": [metadata.height, metadata.width],
-        "mean and std": [metadata.mean, metadata.std],
+        "model": network.card.model,
+        "sha256 of the weights": network.card.sha256,
+        "size": [card.height, card.width],
+        "mean and std": [card.mean, card.std],
         "device": network.device.type,
         "batch size": batch_size,
         "dtype": dtype,
         "every": every,
         "number of files": len(paths),
         "digest of the files' names, sizes and times": _digest(paths),
-        "version": metadata.version,
+        "version": card.version,
     }
     chunk = -(-CHUNK // batch_size)  # in batches: those of any run are the same
     folder = out.with_name(out.name + ".partial")
@@ -107,7 +108,7 @@ def extract(
     with locked(folder / ".lock"):
         for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):  # by a killed run
             left.unlink()
-        unfinished = _Unfinished(folder, settings, metadata, overwrite)
+        unfinished = _Unfinished(folder, settings, card, overwrite)
         done = unfinished.chunks * chunk * batch_size
         total = count_pictures(paths, every)
         batches = _batches(network, paths, batch_size, workers, every, skip=done)
@@ -124,7 +125,7 @@ def extract(
                 unfinished.append(block, [problem for batch in group for problem in batch.problems])
         rows, problems = unfinished.rows(), unfinished.problems()
         if rows:
-            write_embeddings(out, unfinished.blocks(), rows, metadata)
+            write_embeddings(out, unfinished.blocks(), rows, card)
     shutil.rmtree(folder)
     if not rows:
         raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
@@ -177,17 +178,17 @@ def _batches(
     What a network says of a picture depends, by a hair, on the others in its batch, so a picture
     is in the same batch in any run.
     """
-    metadata = Metadata.of(network)
+    card = card_of(network)
     try:
         network = replace(network, model=network.model.optimize_for_inference())
     except ValueError as error:
-        raise RetrievalError(f"{network.weights}: {error}") from error
+        raise RetrievalError(f"{network.card.name}: {error}") from error
     load = partial(_load, network.preprocessing)
     wanted = ([picture.kept()] for picture in islice(pictures(paths, every), skip, None))
     with Workers(lambda: load, workers, processes=False, ahead=batch_size + workers) as pool:
         loaded = pool.map(wanted)
         while group := list(islice(loaded, batch_size)):
-            yield _embed(network, metadata, group)
+            yield _embed(network, card, group)
 
 
 _Loaded = tuple[Picture, Tensor | str]  # the network's input, or what is wrong
@@ -204,7 +205,7 @@ def _load(preprocessing: Preprocessing, one: Sequence[Picture]) -> _Loaded:
 
 
 @torch.inference_mode()
-def _embed(network: Network, metadata: Metadata, group: Sequence[_Loaded]) -> _Batch:
+def _embed(network: Network, card: Card, group: Sequence[_Loaded]) -> _Batch:
     good = [(picture.place, tensor) for picture, tensor in group if isinstance(tensor, Tensor)]
     problems = [found for _, found in group if isinstance(found, str)]
     vectors = np.empty((0, network.model.embedding_size), np.float32)
@@ -224,14 +225,14 @@ def _embed(network: Network, metadata: Metadata, group: Sequence[_Loaded]) -> _B
         if not np.isfinite(vectors).all():
             raise RetrievalError(
                 f"the network gives embeddings that are not finite, such as of {good[0][0]}: "
-                f"its weights {network.weights} are of no use"
+                f"its weights {network.card.name} are of no use"
             )
     embeddings = Embeddings(
         np.array([place.path for place, _ in good], dtype=np.str_),
         np.array([place.frame for place, _ in good], dtype=np.int32),
         vectors,
         visibility,
-        metadata,
+        card,
     )
     return _Batch(embeddings, problems, sum(not picture.problem for picture, _ in group))
 
@@ -260,7 +261,7 @@ class _Unfinished:
         folder: where they are.
         settings: what makes the chunks what they are, as JSON can hold it. A run goes on only with
             the same.
-        metadata: of the embeddings.
+        card: of the network.
         start_anew: throw away chunks of other settings instead of refusing to go on.
 
     Raises:
@@ -268,10 +269,10 @@ class _Unfinished:
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], metadata: Metadata, start_anew: bool
+        self, folder: Path, settings: dict[str, Any], card: Card, start_anew: bool
     ) -> None:
         self.chunks = 0  # how many there are
-        self._folder, self._metadata = folder, metadata
+        self._folder, self._card = folder, card
         path = folder / "settings.json"
         text = json.dumps(settings, indent=1)
         try:
@@ -314,7 +315,7 @@ class _Unfinished:
     def blocks(self) -> Iterator[Embeddings]:
         """Yield the chunks' embeddings, one after the other."""
         for columns in self._read():
-            yield Embeddings.from_columns(columns, self._metadata)
+            yield Embeddings.from_columns(columns, self._card)
 
     def _path(self, chunk: int) -> Path:
         return self._folder / f"{chunk:06d}.npz"

@@ -13,11 +13,11 @@ import torch
 
 from ..hub import WeightsError
 from .embedding_files import is_embedding_file, read_embeddings
-from .embeddings import Embeddings, Metadata, concatenated
+from .embeddings import Embeddings, card_of, concatenated, require_comparable
 from .errors import RetrievalError
 from .extract import embed
 from .index import METRICS, ExactIndex, FaissIndex, Index, as_float
-from .network import open_network
+from .open import open_network
 from .sources import Place, find_sources, is_video
 
 SCORES = {"cosine": "similarity", "euclidean": "distance"}
@@ -70,7 +70,7 @@ def search(
         RetrievalError: queries and gallery are of different networks.
         ValueError: an unknown metric, or ``top`` below 1.
     """
-    gallery.metadata.require_comparable(queries.metadata)
+    require_comparable(gallery.card, queries.card)
     if metric not in METRICS or top < 1:
         raise ValueError(
             f"expected a metric of {', '.join(METRICS)} and a top of at least 1, found {metric!r} "
@@ -123,10 +123,10 @@ def read_queries(
                 f"{videos[0]}: a video cannot be a query: extract its embeddings, and give that "
                 "file"
             )
-        made = gallery.metadata
+        made = gallery.card
         try:
             network = open_network(
-                weights or made.weights, made.model, made.height, made.width, device
+                weights or made.name, made.model, made.height, made.width, device
             )
         except WeightsError as error:
             if weights:
@@ -135,14 +135,15 @@ def read_queries(
                 f"{error}. The gallery was made with these: if they are elsewhere now, give "
                 "--weights"
             ) from error
-        network = replace(network, preprocessing=made.preprocessing)
-        made.require_comparable(Metadata.of(network))
+        card = replace(network.card, mean=made.mean, std=made.std)
+        network = replace(network, card=card)
+        require_comparable(made, card_of(network))
         embedded, problems = embed(network, paths)
         if problems:
             raise RetrievalError("\n  ".join(["queries that cannot be read:", *problems]))
         blocks = [embedded, *blocks]
     for block in blocks:
-        gallery.metadata.require_comparable(block.metadata)
+        require_comparable(gallery.card, block.card)
     return concatenated(blocks)
 
 

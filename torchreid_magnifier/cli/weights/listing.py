@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ...hub import Weights, entries
-from ...hub.cache import cached_path
+from ...hub import Card, entries
 from ...hub.card import OWN_MANIFESTS
+from ...hub.download import cached_path
 
 HELP = "print which weights there are"
 
@@ -19,7 +19,7 @@ _TO_THE_RIGHT = ("MB", "rank-1", "mAP")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``weights list`` has no arguments."""
+    """Add nothing: ``weights list`` has no arguments."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"There are no weights. The environment variable {OWN_MANIFESTS} names manifests.")
         return 0
     rows = [_HEADS]
-    for weights in known.values():
-        rows += _rows(weights)
+    for card in known.values():
+        rows += _rows(card)
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         cells = (
@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(weights: Weights) -> list[tuple[str, ...]]:
+def _rows(card: Card) -> list[tuple[str, ...]]:
     """A line for each result, the first with everything else, too."""
-    size, pixels = f"{weights.size / 1e6:.1f}", f"{weights.height}x{weights.width}"
-    before = (weights.name, weights.model, weights.dataset, size, pixels)
-    after = (weights.licence, _where(weights))
-    results = [(r.dataset, f"{r.rank1:.1f}", f"{r.mAP:.1f}") for r in weights.results]
+    size, pixels = f"{(card.size or 0) / 1e6:.1f}", f"{card.height}x{card.width}"
+    before = (card.name, card.model, card.dataset, size, pixels)
+    after = (card.licence, _where(card))
+    results = [(r.dataset, f"{r.rank1:.1f}", f"{r.mAP:.1f}") for r in card.results]
     first, *others = results or [("", "", "")]
     return [
         (*before, *first, *after),
@@ -54,7 +54,7 @@ def _rows(weights: Weights) -> list[tuple[str, ...]]:
     ]
 
 
-def _where(weights: Weights) -> str:
-    if weights.file is not None and weights.file.is_file():
+def _where(card: Card) -> str:
+    if card.file is not None and card.file.is_file():
         return "shipped"
-    return "cached" if cached_path(weights).is_file() else "not here"
+    return "cached" if cached_path(card).is_file() else "not here"

@@ -5,31 +5,31 @@ from __future__ import annotations
 import argparse
 
 from ...hub import entries, find
-from ...hub.cache import places
+from ...hub.download import places
 from .. import FAILED
 
 HELP = "check the files that are here"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of ``weights verify``."""
+    """Add the arguments of ``weights verify``."""
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (default: all)"
+        "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (deproblem: all)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, and return the exit status: 1 if a file is damaged, or one that was named not here."""
     status = 0
-    for weights in [find(name) for name in args.names] or entries().values():
-        here = [path for path in places(weights) if path.exists()]
+    for card in [find(name) for name in args.names] or entries().values():
+        here = [path for path in places(card) if path.exists()]
         for path in here:
-            fault = weights.fault_of(path)
-            print(f"{weights.name}: {path}: {fault or 'intact'}")
-            if fault:
+            problem = card.problem_of(path)
+            print(f"{card.name}: {path}: {problem or 'intact'}")
+            if problem:
                 status = FAILED
         if not here:
-            print(f"{weights.name}: not here")
+            print(f"{card.name}: not here")
             if args.names:
                 status = FAILED
     return status

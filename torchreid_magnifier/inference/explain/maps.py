@@ -12,7 +12,7 @@ from ...losses.semantic_diversity import mean_pairwise_cosine, pairwise_cosines
 from ...models.base import Embedding
 from ...parts import FOREGROUND
 from ..errors import ExplainError
-from ..network import Network
+from ..open import Network
 
 JOINT = "joint"
 
@@ -66,8 +66,8 @@ def require_parts(network: Network) -> None:
     """
     if not network.model.has_parts:
         raise ExplainError(
-            f"{network.name} predicts no body parts: take a network with a mask module, such as "
-            "magnifiernet"
+            f"{network.card.model} predicts no body parts: take a network with a mask module, such "
+            "as magnifiernet"
         )
 
 
@@ -79,8 +79,8 @@ def require_regions(network: Network) -> None:
     """
     if not network.model.has_regions:
         raise ExplainError(
-            f"{network.name} has no features of regions: take a network with a Semantic Fusion "
-            "Branch, such as magnifiernet"
+            f"{network.card.model} has no features of regions: take a network with a Semantic "
+            "Fusion Branch, such as magnifiernet"
         )
 
 

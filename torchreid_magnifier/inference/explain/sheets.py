@@ -18,7 +18,7 @@ from ...images import ImageError, read_image, read_labels
 from ...models.base import Embedding
 from ...parts import BACKGROUND, PARTS
 from ..embeddings import Embeddings
-from ..network import Network
+from ..open import Network
 from ..search import SCORES, Ranking, hits
 from ..sources import Place, read_places
 from .maps import (
@@ -55,7 +55,7 @@ def parts_sheet(
     predicted = list(_parts(inspect_images(network, paths, batch_size)))
     size, cell = network.preprocessing, network.preprocessing.height // len(predicted[0])
     title = (
-        f"Body parts that {network.name} predicts\n{name}: a label for each "
+        f"Body parts that {network.card.model} predicts\n{name}: a label for each "
         f"{cell} x {cell} pixels of an image at {size.height} x {size.width}."
     )
     images = [read_image(path) for path in paths]
@@ -222,7 +222,7 @@ def search_sheet(
     rankings = [list(hits(gallery, found, number)) for number in range(count)]
     asked = [queries.place(number) for number in range(count)]
     images = read_places([*asked, *(hit.place for ranking in rankings for hit in ranking)])
-    nothing = np.full((gallery.metadata.height, gallery.metadata.width, 3), 230, np.uint8)
+    nothing = np.full((gallery.card.height, gallery.card.width, 3), 230, np.uint8)
     pixels = {at: nothing if image is None else np.asarray(image) for at, image in images.items()}
     examples = []
     for query, ranking in zip(asked, rankings):

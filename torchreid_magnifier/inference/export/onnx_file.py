@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from .description import KEY, Description
+from ...hub.card import CARD_KEY, Card
 from .errors import ExportError
 from .parity import Run
-from .program import INPUT
+from .program import INPUT, output_names
 
 OPSET = 18  # the oldest that torch's exporter writes, for the largest choice of runtimes
 
 
 def require(opset: int | None) -> None:
-    """Whether such a file can be written here.
+    """Check that such a file can be written here.
 
     Raises:
         ExportError: something is not installed, or there is no such opset.
@@ -29,8 +29,8 @@ def require(opset: int | None) -> None:
         raise ExportError(f"expected an opset from {OPSET} to {newest}, got {opset}")
 
 
-def to_bytes(program: ExportedProgram, description: Description, opset: int | None) -> bytes:
-    """The content of an ONNX file, weights and description included.
+def to_bytes(program: ExportedProgram, card: Card, opset: int | None) -> bytes:
+    """Return the content of an ONNX file, weights and card included.
 
     Raises:
         ExportError: as ``require``, or torch has no way to write this opset.
@@ -41,7 +41,7 @@ def to_bytes(program: ExportedProgram, description: Description, opset: int | No
         exported = torch.onnx.export(
             program,
             input_names=[INPUT],
-            output_names=list(description.outputs),
+            output_names=list(output_names(card)),
             opset_version=opset,
             dynamo=True,
             dynamic_shapes={INPUT: {0: "batch"}},
@@ -58,18 +58,18 @@ def to_bytes(program: ExportedProgram, description: Description, opset: int | No
         )
     for node in proto.graph.node:  # how torch came to it, paths of this machine among it
         del node.metadata_props[:]
-    proto.metadata_props.add(key=KEY, value=description.to_json())
+    proto.metadata_props.add(key=CARD_KEY, value=card.to_json())
     return proto.SerializeToString()
 
 
-def read_description(data: bytes) -> str:
-    """The description in a file's content, as JSON; an empty text if there is none."""
+def read_card(data: bytes) -> str:
+    """Return the card in a file's content, as JSON; an empty text if there is none."""
     proto = _libraries()[0].load_from_string(data)
-    return {entry.key: entry.value for entry in proto.metadata_props}.get(KEY, "")
+    return {entry.key: entry.value for entry in proto.metadata_props}.get(CARD_KEY, "")
 
 
 def runner(data: bytes) -> Run:
-    """Runs a file's content on the CPU, with as many threads as torch has."""
+    """Return a function that runs a file's content on the CPU, with torch's number of threads."""
     onnxruntime = _libraries()[1]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -84,7 +84,7 @@ def runner(data: bytes) -> Run:
 
 
 def _libraries() -> tuple[ModuleType, Any]:
-    """The modules onnx and onnxruntime."""
+    """Return the modules onnx and onnxruntime."""
     try:
         import onnx
         import onnxruntime
@@ -99,7 +99,7 @@ def _libraries() -> tuple[ModuleType, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter logs of opsets: which one was written is checked."""
+    """Leave out what the exporter logs of opsets: which one was written is checked."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

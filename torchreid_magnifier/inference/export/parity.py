@@ -1,4 +1,4 @@
-"""Whether an exported network answers as the network itself does."""
+"""Comparing the answers of an exported network with those of the network itself."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from torch import Tensor
 from ...models import Embedding, ReIDModel
 from ...synthetic.camera import CAMERAS
 from ...synthetic.scene import Shot, render
-from ..network import Preprocessing
+from ..open import Preprocessing
 from .errors import ParityError
-from .program import EMBEDDING, LABELS
+from .program import EMBEDDING, LABELS, VISIBILITY, outputs_of
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 5)
@@ -36,6 +36,7 @@ class Parity:
         other_images: images with such labels.
         margin: by how much a logit exceeds that of the differing label, relative to the largest
             logit; the largest over all such labels, 0 without any.
+        visibility: largest difference of the parts' shares in the pictures, left out likewise.
     """
 
     images: int
@@ -44,9 +45,10 @@ class Parity:
     other_labels: int
     other_images: int
     margin: float
+    visibility: float
 
     def require(self) -> None:
-        """Refuses differences that are larger than rounding explains.
+        """Refuse differences that are larger than rounding explains.
 
         Raises:
             ParityError: with the difference.
@@ -57,7 +59,11 @@ class Parity:
                 f"network itself ({self.other_labels} of {self.labels} labels differ)"
             )
         # Not '>': NaN must fail.
-        for value, what in ((self.deviation, "embeddings"), (self.margin, "logits of part labels")):
+        for value, what in (
+            (self.deviation, "embeddings"),
+            (self.margin, "logits of part labels"),
+            (self.visibility, "visibilities"),
+        ):
             if not value <= TOLERANCE:
                 raise ParityError(
                     f"the exported network differs from the network itself: {what} by {value:.2g} "
@@ -67,7 +73,7 @@ class Parity:
 
 @torch.no_grad()
 def compare(model: ReIDModel, run: Run, batches: Iterable[Tensor]) -> Parity:
-    """Runs both on the same images.
+    """Run both on the same images.
 
     Args:
         model: in evaluation mode, on the CPU.
@@ -78,34 +84,33 @@ def compare(model: ReIDModel, run: Run, batches: Iterable[Tensor]) -> Parity:
         ParityError: the outputs have other names or shapes.
     """
     images = other_images = labels = other_labels = 0
-    deviation, largest, margin = 0.0, 0.0, 0.0
+    deviation = largest = margin = visibility = 0.0
     for batch in batches:
-        seen, outputs = model.inspect(batch), run(batch)
-        expected = {EMBEDDING: seen.vector}
-        if seen.part_labels is not None:
-            expected[LABELS] = seen.part_labels
+        embedding, outputs = model.inspect(batch), run(batch)
+        seen = outputs_of(embedding)
         shapes = {name: tuple(tensor.shape) for name, tensor in outputs.items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in seen.items()}
         if shapes != wanted:
             raise ParityError(f"the exported network gives {shapes}, expected {wanted}")
         same = torch.ones(len(batch), dtype=torch.bool)
-        if seen.part_labels is not None:
-            other = outputs[LABELS] != seen.part_labels
+        if LABELS in seen:
+            other = outputs[LABELS] != seen[LABELS]
             same = ~other.flatten(1).any(1)
             labels, other_labels = labels + other.numel(), other_labels + int(other.sum())
             if other.any():
-                margin = _larger(margin, _margins(seen, outputs[LABELS]))
+                margin = _larger(margin, _margins(embedding, outputs[LABELS]))
         images, other_images = images + len(batch), other_images + int((~same).sum())
-        difference = (outputs[EMBEDDING] - seen.vector)[same]
-        if difference.numel():
-            deviation = _larger(deviation, difference)
-        largest = _larger(largest, seen.vector)
+        if same.any():
+            deviation = _larger(deviation, (outputs[EMBEDDING] - seen[EMBEDDING])[same])
+        if VISIBILITY in seen and same.any():
+            visibility = _larger(visibility, (outputs[VISIBILITY] - seen[VISIBILITY])[same])
+        largest = _larger(largest, seen[EMBEDDING])
     relative = deviation / largest if largest else float("nan")
-    return Parity(images, relative, labels, other_labels, other_images, margin)
+    return Parity(images, relative, labels, other_labels, other_images, margin, visibility)
 
 
 def pedestrians(preprocessing: Preprocessing, batches: Iterable[int] = BATCHES) -> Iterator[Tensor]:
-    """Batches of so many drawn people: noise would hardly have a body part."""
+    """Yield batches of so many drawn people: noise would hardly have a body part."""
     person = 0
     for size in batches:
         pictures = []
@@ -117,13 +122,14 @@ def pedestrians(preprocessing: Preprocessing, batches: Iterable[int] = BATCHES) 
 
 
 def _larger(number: float, tensor: Tensor) -> float:
-    """The larger of a number and a tensor's largest magnitude; NaN if either has one."""
+    """Return the larger of a number and a tensor's largest magnitude; NaN if either has one."""
     return torch.maximum(torch.tensor(number), tensor.abs().max()).item()
 
 
 def _margins(seen: Embedding, others: Tensor) -> Tensor:
-    """By how much the logits of the network's labels exceed those of ``others``, see ``Parity``."""
+    """Return by how much the logits of the network's labels exceed those of ``others``."""
     labels, logits = seen.part_labels, seen.part_logits
-    assert labels is not None and logits is not None
+    if labels is None or logits is None:
+        raise ParityError("the exported network gives other part labels than the network itself")
     chosen, other = (logits.gather(1, which.unsqueeze(1)) for which in (labels, others))
     return (chosen - other) / logits.abs().max()

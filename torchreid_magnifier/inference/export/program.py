@@ -1,4 +1,4 @@
-"""What is exported of a network: the graph from images to embeddings and part labels."""
+"""The graph that is exported of a network: from images to embeddings and part labels."""
 
 import copy
 
@@ -6,11 +6,31 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ...models import ReIDModel
-from ..network import Preprocessing
+from ...hub.card import Card
+from ...models import Embedding, ReIDModel
 
 INPUT = "images"
-EMBEDDING, LABELS = "embedding", "labels"
+EMBEDDING, LABELS, VISIBILITY = "embedding", "labels", "visibility"
+
+
+def outputs_of(embedding: Embedding) -> dict[str, Tensor]:
+    """Return what an exported network gives, by name, of what the network itself gives.
+
+    Returns:
+        ``embedding`` ``(N, D)`` and, of a network with body parts, ``labels`` ``(N, h, w)``, int64,
+        and ``visibility`` ``(N, K)``, the share of the picture that each part takes.
+    """
+    outputs = {EMBEDDING: embedding.vector}
+    if embedding.part_labels is not None:
+        outputs[LABELS] = embedding.part_labels
+    if embedding.visibility is not None:
+        outputs[VISIBILITY] = embedding.visibility
+    return outputs
+
+
+def output_names(card: Card) -> tuple[str, ...]:
+    """Return the names of what an exported network gives, in this order."""
+    return (EMBEDDING, LABELS, VISIBILITY) if card.parts else (EMBEDDING,)
 
 
 class InferenceGraph(nn.Module):
@@ -28,24 +48,13 @@ class InferenceGraph(nn.Module):
         _keep_only_what_runs(self, example)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images to embeddings, and to part labels where there is a mask module.
-
-        Args:
-            images: ``(N, 3, H, W)``, normalised.
-
-        Returns:
-            ``embedding`` ``(N, D)`` and, with a mask module, ``labels`` ``(N, H/8, W/8)``, 0..7.
-        """
-        seen = self.model.inspect(images)
-        outputs = {EMBEDDING: seen.vector}
-        if seen.part_labels is not None:
-            outputs[LABELS] = seen.part_labels
-        return outputs
+        """Return the outputs, as ``outputs_of``, of normalised images ``(N, 3, H, W)``."""
+        return outputs_of(self.model.inspect(images))
 
 
-def trace(model: ReIDModel, preprocessing: Preprocessing) -> ExportedProgram:
-    """The graph of a network on the CPU, for any number of images of the size it was trained on."""
-    example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
+def trace(model: ReIDModel, height: int, width: int) -> ExportedProgram:
+    """Return the graph of a network on the CPU, for any number of images of this size."""
+    example = torch.zeros(2, 3, height, width)
     with torch.no_grad():
         program = torch.export.export(
             InferenceGraph(model, example),
@@ -60,7 +69,7 @@ def trace(model: ReIDModel, preprocessing: Preprocessing) -> ExportedProgram:
 
 @torch.no_grad()
 def _keep_only_what_runs(module: nn.Module, example: Tensor) -> None:
-    """Removes the submodules that ``module(example)`` does not call."""
+    """Remove the submodules that ``module(example)`` does not call."""
     called: set[nn.Module] = set()
     hooks = [
         part.register_forward_pre_hook(lambda part, _: called.add(part))

@@ -1,18 +1,18 @@
-"""From a network to a checked file, and back to the file's description."""
+"""From a network to a checked file, and back to the file's card."""
 
 import copy
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
 from ...files import write_atomically
-from ..network import Network
+from ...hub.card import Card
+from ..open import Network
 from . import onnx_file, pt2_file
-from .description import Description, describe
 from .errors import ExportError, ParityError
 from .parity import Parity, compare, pedestrians
 from .program import trace
@@ -28,18 +28,18 @@ class Export:
     Attributes:
         path: of the file.
         size: in bytes.
-        description: that the file carries.
+        card: of the network, which the file carries.
         parity: between the file and the network.
     """
 
     path: Path
     size: int
-    description: Description
+    card: Card
     parity: Parity
 
 
-def check_target(path: str | os.PathLike, opset: int | None = None) -> None:
-    """Whether a file can be written at ``path``, before anything takes time.
+def check_target(path: str | os.PathLike[str], opset: int | None = None) -> None:
+    """Check that a file can be written at ``path``, before anything takes time.
 
     Raises:
         ExportError: for another suffix than those of ``FORMATS``, an opset that there is not, if
@@ -56,12 +56,14 @@ def check_target(path: str | os.PathLike, opset: int | None = None) -> None:
     form.require(opset)
 
 
-def export_network(network: Network, path: str | os.PathLike, opset: int | None = None) -> Export:
-    """Writes a network as one file, after checking that the file answers as the network does.
+def export_network(
+    network: Network, path: str | os.PathLike[str], opset: int | None = None
+) -> Export:
+    """Write a network as one file, after checking that the file answers as the network does.
 
     The file takes ``images`` ``(N, 3, height, width)``, float32, for any N from 1, and gives
-    ``embedding`` ``(N, D)``, float32, and of a network with a mask module also ``labels``
-    ``(N, height / 8, width / 8)``, int64: the part of each cell.
+    ``embedding`` ``(N, D)``, float32; of a network with body parts also ``labels`` ``(N, h, w)``,
+    int64, the part of each cell, and ``visibility`` ``(N, K)``, float32, the parts' shares.
 
     Args:
         network: it stays as it is; the file is made and checked on the CPU.
@@ -75,27 +77,35 @@ def export_network(network: Network, path: str | os.PathLike, opset: int | None 
     """
     path = Path(path)
     check_target(path, opset)
-    form, description = _format(path), describe(network)
+    form, card = _format(path), card_for(network)
     model = copy.deepcopy(network.model).cpu()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about its own workings
-            data = form.to_bytes(trace(model, network.preprocessing), description, opset)
+            program = trace(model, card.height, card.width)
+            data = form.to_bytes(program, card, opset)
         parity = compare(model, form.runner(data), pedestrians(network.preprocessing))
     except (ExportError, OSError, MemoryError):
         raise
     except Exception as error:  # each part of torch and onnxruntime has its own kinds
         raise ParityError(
-            f"{network.name} cannot be exported to {path.name} or not be run from it, with torch "
+            f"{card.model} cannot be exported to {path.name} or not be run from it, with torch "
             f"{torch.__version__} ({type(error).__name__}: {str(error).strip()})"
         ) from error
     parity.require()
     write_atomically(path, data)
-    return Export(path, len(data), description, parity)
+    return Export(path, len(data), card, parity)
 
 
-def read_description(path: str | os.PathLike) -> Description:
-    """What an exported file says of itself.
+def card_for(network: Network) -> Card:
+    """Return a network's card without the folders of the machine that exports it."""
+    from ... import __version__
+
+    return replace(network.card, name=Path(network.card.name).name, version=__version__, size=None)
+
+
+def read_card(path: str | os.PathLike[str]) -> Card:
+    """Read the card of an exported file.
 
     Raises:
         ExportError: the file was not made by ``export_network``, or cannot be read.
@@ -103,7 +113,7 @@ def read_description(path: str | os.PathLike) -> Description:
     path = Path(path)
     form = _format(path)
     try:
-        return Description.from_json(form.read_description(path.read_bytes()))
+        return Card.from_json(form.read_card(path.read_bytes()))
     except ExportError:
         raise
     except Exception as error:  # of onnx, zip files, JSON, …: all end the same way
@@ -114,7 +124,7 @@ def read_description(path: str | os.PathLike) -> Description:
 
 
 def _format(path: Path) -> ModuleType:
-    """The module of a file's format, by its suffix."""
+    """Return the module of a file's format, by its suffix."""
     if path.suffix not in FORMATS:
         raise ExportError(f"expected a name that ends in {' or '.join(FORMATS)}, got {path.name!r}")
     return FORMATS[path.suffix]

@@ -1,0 +1,209 @@
+"""Networks ready for use: a trained model together with what its images need."""
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+
+from ..checkpoint import restore
+from ..files import sha256
+from ..hub.card import IMAGENET_MEAN, IMAGENET_STD, Card, WeightsError
+from ..hub.repository import locate, push, save
+from ..models import ReIDModel, build
+from ..parts import PARTS
+from .frames import BoxEmbeddings, embed_boxes
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture to a network's input, as torchreid's data manager does it for tests.
+
+    Attributes:
+        height, width: in pixels.
+        mean, std: of the channels red, green and blue, for values 0..1.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return a picture as ``(3, height, width)``, normalised."""
+        steps = Compose(
+            [
+                Resize((self.height, self.width)),
+                ToTensor(),
+                Normalize(mean=self.mean, std=self.std),
+            ]
+        )
+        tensor: Tensor = steps(image.convert("RGB"))
+        return tensor
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained model, in evaluation mode, and the record of what it is.
+
+    Attributes:
+        model: on the device that was asked for.
+        card: whose ``name`` is the source of the weights, as it was given.
+    """
+
+    model: ReIDModel
+    card: Card
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What its images need."""
+        return Preprocessing(self.card.height, self.card.width, self.card.mean, self.card.std)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def embed(
+        self,
+        frame: np.ndarray,
+        boxes: Any,
+        *,
+        order: Literal["bgr", "rgb"],
+        empty: Literal["nan", "error"] = "nan",
+        batch_size: int = 64,
+    ) -> BoxEmbeddings:
+        """Embed the people in a frame.
+
+        Args:
+            frame: uint8 (H, W, 3).
+            boxes: corners x1, y1, x2, y2 of N people in pixels, (N, 4), or
+                ``supervision.Detections``; N may be 0. What lies beyond the frame is cut off.
+            order: of the frame's channels: ``bgr`` of OpenCV, ``rgb`` of Pillow and most others.
+            empty: what boxes without a pixel in the frame give: ``nan`` or an ``error``.
+            batch_size: people that the network sees at once.
+
+        Returns:
+            ``vectors`` (N, D) of length 1, ``visibility`` (N, K) or None, and which are ``empty``.
+
+        Raises:
+            BoxError: a frame of another kind, or boxes that cannot be meant.
+            RetrievalError: the network gives values that are not finite.
+        """
+        size, card = (self.card.height, self.card.width), self.card
+        return embed_boxes(
+            self._fast, size, card.mean, card.std, frame, boxes, order, empty, batch_size
+        )
+
+    @cached_property
+    def _fast(self) -> ReIDModel:
+        return self.model.optimize_for_inference()
+
+    def save_pretrained(self, folder: str | os.PathLike[str], **facts: Any) -> Card:
+        """Write the network as a folder that ``open_network`` opens, here or from the Hub.
+
+        Args:
+            folder: which must not exist, or be empty: ``model.safetensors``, ``config.json`` (the
+                card) and ``README.md`` are written.
+            facts: of the card, by its attributes: ``name``, ``licence``, ``results``, …
+
+        Returns:
+            The card as it was written.
+
+        Raises:
+            WeightsError: the folder has content.
+            OSError: it cannot be written.
+        """
+        from .. import __version__
+
+        folder = Path(folder)
+        facts = {"name": folder.absolute().name, "version": __version__, **facts}
+        return save(replace(self.card, **facts), self.model.state_dict(), folder)
+
+    def push_to_hub(
+        self, repository: str, private: bool = False, token: str | None = None, **facts: Any
+    ) -> str:
+        """Upload the network to the Hugging Face Hub, for ``open_network("hf://owner/name")``.
+
+        Args:
+            repository: ``owner/name``, which is made if it is not there.
+            private: whether a new one is for its owner alone.
+            token: of the Hub; None takes that of ``hf auth login``.
+            facts: as for ``save_pretrained``.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            WeightsError: the Hub refuses it or cannot be reached.
+        """
+        with tempfile.TemporaryDirectory() as work:
+            folder = Path(work, repository.rpartition("/")[2])
+            self.save_pretrained(folder, **facts)
+            return push(folder, repository, private, token)
+
+
+def open_network(
+    source: str | os.PathLike[str],
+    model: str | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Network:
+    """Open a trained network, whose card says how it is built and what its images need.
+
+    Manifests, folders, repositories of the Hub and packed ``.safetensors`` files have a card. Of a
+    checkpoint ``<folder>/model/model.pth.tar-60`` it is made of ``<folder>/config.yaml``, which
+    ``torchreid-magnifier train`` writes; without that file model and size must be given.
+
+    Args:
+        source: a name in a manifest; the path of a checkpoint, a safetensors file or a network's
+            folder; ``hf://owner/name`` or ``hf://owner/name@revision``; or
+            ``https://…#sha256=…``, the link of a file with its hash.
+        model: the model that a file without a card is of, such as ``magnifiernet_r18``.
+        height, width: of the images that such a file was trained on, in pixels.
+        device: for the model.
+
+    Raises:
+        WeightsError: if there is no such source, or it cannot be fetched; if model or size are
+            said by nothing, or contradict the card; if there is no such model.
+        CheckpointError: if the file cannot be read, or is of another model.
+    """
+    source = os.fspath(source)
+    card, path = locate(source)
+    given = {"model": model, "height": height, "width": width}
+    if card is None:
+        if missing := [key for key, value in given.items() if value is None]:
+            raise WeightsError(
+                f"nothing says what {source} was trained with (it has no card, and there is no "
+                f"config.yaml of its training): give {', '.join(missing)}"
+            )
+        card = Card(source, **given)  # type: ignore[arg-type]  # none of them is None
+    for key, value in given.items():
+        if value not in (None, getattr(card, key)):
+            raise WeightsError(
+                f"{source} is for {key} {getattr(card, key)} by its card, which {key} {value} "
+                "contradicts: leave it out"
+            )
+    try:
+        network = build(card.model, num_classes=1, loss="triplet", **card.options)
+    except ValueError as error:  # no such model, or option
+        raise WeightsError(f"{source}: {error}") from error
+    restore(network, path)
+    network.trained_size = (card.height, card.width)
+    card = replace(
+        card,
+        name=source,
+        sha256=card.sha256 or sha256(path),
+        size=path.stat().st_size,
+        embedding_size=network.embedding_size,
+        parts=PARTS if network.has_parts else (),
+    )
+    return Network(network.eval().to(device), card)
