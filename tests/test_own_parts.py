@@ -12,7 +12,7 @@ from torchreid_magnifier.annotate.parsers.magnifiernet import PartsOfNetwork, de
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.hub import entries
 from torchreid_magnifier.images import read_labels
-from torchreid_magnifier.inference.network import open_network
+from torchreid_magnifier.inference.open import open_network
 from torchreid_magnifier.parts import NUM_PARTS
 from torchreid_magnifier.synthetic.generate import plan
 from torchreid_magnifier.synthetic.scene import render

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ...hub import entries
-from ...inference.network import Network, open_network
+from ...inference.open import Network, open_network
 from .. import ParsingError
 
 # The first of these that there is.
@@ -32,7 +32,7 @@ def default_weights() -> str:
 def settings(network: Network) -> dict[str, Any]:
     """Return what makes the label maps what they are, for the record beside them."""
     prepare = asdict(network.preprocessing)
-    return {"model": network.name, "weights": network.sha256, "preprocessing": prepare}
+    return {"model": network.card.model, "weights": network.card.sha256, "preprocessing": prepare}
 
 
 def open_parts(weights: str | None, device: torch.device | str = "cpu") -> Network:
@@ -48,7 +48,7 @@ def open_parts(weights: str | None, device: torch.device | str = "cpu") -> Netwo
     network = open_network(weights or default_weights(), device=device)
     if not network.model.has_parts:
         raise ParsingError(
-            f"{network.weights} is of the model {network.name}, which sees no parts: expected "
+            f"{network.card.name} is of the model {network.card.model}, which sees no parts: expected "
             "weights of a MagnifierNet with a mask module"
         )
     return network
