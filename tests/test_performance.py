@@ -10,6 +10,7 @@ from torch import nn
 
 from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.models import list_models
+from torchreid_magnifier.models.magnifiernet import model as magnifiernet
 from torchreid_magnifier.parts import NUM_PARTS
 
 NETWORKS = ("magnifiernet_r18", "magnifiernet_r18_official", "san_r18")
@@ -91,13 +92,16 @@ def test_convolutions_are_in_half_precision_and_heads_in_float32(name):
 def test_losses_and_predicted_parts_are_computed_in_float32(monkeypatch):
     model = build("magnifiernet_r18_bf16", loss="triplet_sd")
     given = {}
-    for loss in ("mask_loss", "sd_loss"):
-        module = getattr(model, loss)
-        module.register_forward_pre_hook(
-            lambda m, inputs, loss=loss: given.update({loss: inputs[0].dtype})
-        )
+    of_masks = magnifiernet.part_cross_entropy
+
+    def mask_loss(logits, labels):
+        given["mask"] = logits.dtype
+        return of_masks(logits, labels)
+
+    monkeypatch.setattr(magnifiernet, "part_cross_entropy", mask_loss)
+    model.sd_loss.register_forward_pre_hook(lambda _, inputs: given.update(sd=inputs[0].dtype))
     step(model, batch_for(model))
-    assert given == {"mask_loss": torch.float32, "sd_loss": torch.float32}
+    assert given == {"mask": torch.float32, "sd": torch.float32}
     images = batch_for(model)[:, :3]
     with torch.no_grad():
         seen = model.eval().inspect(images)
@@ -171,7 +175,7 @@ def test_one_graph_in_evaluation(dynamo):
             assert deviation(translated(images), model(images)) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["magnifiernet_r18", "san_r18_bf16"])
+@pytest.mark.parametrize("name", ["magnifiernet_r18", "san_r18"])
 def test_compile_gives_the_same_step_for_any_regions(dynamo, name):
     loss = "triplet_sd" if name.startswith("magnifiernet") else "triplet"
     model = small(name, loss) if loss == "triplet_sd" else build(name)
@@ -187,6 +191,22 @@ def test_compile_gives_the_same_step_for_any_regions(dynamo, name):
             torch.manual_seed(seed)
             model(batch)
     assert set(model.loss_log.last) >= {"loss_mask"} or name.startswith("san")
+
+
+def test_compiled_mixed_precision_is_as_exact_as_it_is_without(dynamo):
+    """Sums of half-precision gradients come in another order; neither is nearer to the truth."""
+    whole = small("magnifiernet_r18", "triplet_sd")
+    mixed = small("magnifiernet_r18", "triplet_sd", precision="bfloat16")
+    mixed.load_state_dict(whole.state_dict())
+    batch = batch_for(whole)
+
+    def joined(model):
+        return torch.cat([gradient.flatten() for gradient in step(model, batch)[0].values()])
+
+    exact, plain = joined(whole), joined(mixed)
+    mixed.compile(backend="aot_eager")
+    found = joined(mixed)
+    assert 0 < (found - exact).norm() < 1.1 * (plain - exact).norm()
 
 
 # ---------------------------------------------------------------------- checkpointing

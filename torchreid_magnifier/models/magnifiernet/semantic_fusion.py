@@ -6,12 +6,29 @@ branch of the released code.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ...parts import NUM_PARTS
 from ..layers import BNNeck, bottleneck
 from ..regions import region_max_pool
-from .recurrent import GRU, LSTM
+
+
+class _Recurrent(nn.Module):
+    """The parameters of a layer of torch, which are stepped by its cells.
+
+    ``torch.compile`` looks into no ``nn.GRU`` or ``nn.LSTM``, and cuDNN's want their weights in one
+    piece, which replicas of ``nn.DataParallel`` break up. Eight regions are a short sequence.
+    """
+
+    def __init__(self, like: nn.RNNBase) -> None:
+        super().__init__()
+        for name, parameter in like.named_parameters():
+            self.register_parameter(name, parameter)
+
+    def weights(self) -> list[Tensor]:
+        """Return the parameters in the order that torch's cells take."""
+        return list(self.parameters())
 
 
 class GRUFusion(nn.Module):
@@ -19,23 +36,29 @@ class GRUFusion(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gru = GRU(channels)
+        self.gru = _Recurrent(nn.GRU(channels, channels))
 
     def forward(self, regions: Tensor) -> Tensor:
         """``(N, K, C)`` -> ``(N, C)``."""
-        return self.gru(regions)
+        state = torch.zeros_like(regions[:, 0])
+        for region in regions.unbind(1):
+            state = torch.gru_cell(region, state, *self.gru.weights())
+        return state
 
 
 class LSTMFusion(nn.Module):
-    """The last hidden state of a one-layer LSTM, background first, as in the released code."""
+    """The last hidden state of a one-layer LSTM, as in the reference implementation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lstm = LSTM(channels)
+        self.lstm = _Recurrent(nn.LSTM(channels, channels))
 
     def forward(self, regions: Tensor) -> Tensor:
         """``(N, K, C)`` -> ``(N, C)``."""
-        return self.lstm(regions)
+        hidden = cell = torch.zeros_like(regions[:, 0])
+        for region in regions.unbind(1):
+            hidden, cell = torch.lstm_cell(region, (hidden, cell), *self.lstm.weights())
+        return hidden
 
 
 class MeanFusion(nn.Module):
