@@ -11,10 +11,12 @@ from torchreid import data as torchreid_data
 from torchreid import engine as torchreid_engine
 from tqdm import tqdm
 
+from torchreid_magnifier.checkpoint import read_checkpoint
 from torchreid_magnifier.cli import demo, main
 from torchreid_magnifier.experiments.comparison import Comparison, Settings
 from torchreid_magnifier.synthetic import Settings as People
 from torchreid_magnifier.synthetic import generate
+from torchreid_magnifier.training.engine import Engine
 
 TINY = Settings(epochs=(1, 1), height=64, width=32, batch_size=16, workers=0)
 FEW = People(train_ids=6, test_ids=8, distractors=5)  # torchreid ranks 50 images at least
@@ -99,6 +101,19 @@ def test_occluded_queries_are_those_of_the_registered_dataset(tmp_path):
     engine = torchreid_engine.ImageTripletEngine(datamanager, stage.model, None)
     rank1 = engine.test(dist_metric="cosine", ranks=[1])
     assert stage.search.rank1_and_map(comparison.occluded)[0] == pytest.approx(rank1)
+
+
+def test_a_test_that_fails_loses_no_training(tmp_path, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Engine, "_rank", fail)
+    monkeypatch.setattr(demo, "Settings", lambda seed: TINY)
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    (weights,) = tmp_path.glob("weights-*/magnifiernet_r18_g_stage1/model/model.pth.tar-1")
+    assert "the test failed: out of memory" in message and str(weights) in message
+    assert len(read_checkpoint(weights)["state_dict"]) > 100
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):

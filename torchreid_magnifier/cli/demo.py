@@ -10,9 +10,10 @@ import csv
 import io
 import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from .. import figures
 from ..data.masks import find_mask
+from ..evaluation import EvaluationError
 from ..experiments.comparison import GLOBAL, WHOLE, Comparison, Sample, Settings, Stage
 from ..files import write_atomically
 from ..images import open_image, read_labels
@@ -82,10 +84,10 @@ def run(out: Path, settings: Settings) -> str:
     out.mkdir(parents=True, exist_ok=True)
     with (
         open(out / "train.log", "w", encoding="utf-8", buffering=1) as log,
-        tempfile.TemporaryDirectory(dir=out, prefix=".work-") as work,
+        _weights_folder(out) as work,
         contextlib.redirect_stdout(log),
     ):
-        comparison = Comparison(out / "reid-data", Path(work), settings)
+        comparison = Comparison(out / "reid-data", work, settings)
         with tqdm(total=comparison.num_batches, unit="batch") as bar:
             stages = list(comparison.run(bar))
             bar.set_description("drawing")
@@ -98,6 +100,20 @@ def run(out: Path, settings: Settings) -> str:
     write_atomically(out / "results.json", (json.dumps(result, indent=2) + "\n").encode())
     write_atomically(out / "results.md", _report(table, settings, minutes).encode())
     return table
+
+
+@contextlib.contextmanager
+def _weights_folder(out: Path) -> Iterator[Path]:
+    """Make a folder for the weights, which stays only if a test of them fails."""
+    folder = Path(tempfile.mkdtemp(dir=out, prefix="weights-"))
+    try:
+        yield folder
+    except EvaluationError:  # it names them
+        raise
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
 
 
 def _row(stage: Stage, comparison: Comparison) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torchreid import metrics as torchreid_metrics
 
 from ..checkpoint import unwrap
+from ..data.transforms import keeping_random_states
 from ..evaluation import EvaluationError
 from ..evaluation.engine import Evaluating, Features
 from ..files import replacing
@@ -24,7 +25,7 @@ from .config import ConfigError
 from .distributed.batch_norm import synchronise_batch_norm
 from .distributed.processes import ALONE, FailedElsewhere, Processes
 from .loaders import share_of_test, share_of_training
-from .resume import checkpoint_path
+from .resume import RANDOM, checkpoint_path, random_state
 
 # Running statistics are equal by themselves; torch 2.15 has a new name for not sending them around.
 _NEW_NAME = "forward_sync_buffers" in signature(DistributedDataParallel).parameters
@@ -170,6 +171,7 @@ class Engine(Evaluating):
             "epoch": epoch + 1,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else {},
+            RANDOM: random_state(),
             **self._record,
         }
         if rank1 is not None:
@@ -183,13 +185,16 @@ class Engine(Evaluating):
     def test(self, *args: Any, save_dir: str = "", **kwargs: Any) -> float:
         """Test as torchreid's engine; weights that were trained are saved before.
 
+        It leaves random numbers as they are: what is trained does not depend on what is tested.
+
         Raises:
             EvaluationError: if the test fails, for whatever reason.
         """
         if self._has_trained and self._saved is None and save_dir:
             self.save_model(self.epoch, None, save_dir)
         try:
-            rank1: float = super().test(*args, save_dir=save_dir, **kwargs)
+            with keeping_random_states():
+                rank1: float = super().test(*args, save_dir=save_dir, **kwargs)
             return rank1
         except FailedElsewhere:
             raise

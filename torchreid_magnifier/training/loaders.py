@@ -2,11 +2,14 @@
 
 import math
 import os
+import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader, Sampler, Subset
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, get_worker_info
 from torchreid import data as torchreid_data
 from yacs.config import CfgNode
 
@@ -19,7 +22,7 @@ from ..machine import shared_memory
 from .config import ConfigError, datamanager_arguments
 from .distributed.processes import Processes
 
-_POOL = 2000  # patches that random_patch keeps in each worker: some 100 MB of them at 384x192
+_POOL = "patchpool"  # of torchreid's random_patch, which pastes patches of earlier images
 _PREFETCHED = 2  # batches that PyTorch lets each worker have ready
 _FURTHER_CHANNELS = {MASKS_SUFFIX: 1, TEXTURES_SUFFIX: 6}
 
@@ -31,8 +34,8 @@ def read_data(cfg: CfgNode) -> Any:
 
     Raises:
         DatasetError: if a dataset class cannot read its files, or does not number its identities.
-        ConfigError: if an epoch of training has no step, a test
-            nobody to find, or the machine too little shared memory for the workers.
+        ConfigError: if an epoch of training has no step, a test nobody to find, or the machine too
+            little shared memory for the workers.
         SidecarError: for masks or textures that do not do.
         ImageError: for an image to test on that is missing or no image.
     """
@@ -55,8 +58,8 @@ def read_data(cfg: CfgNode) -> Any:
         for loader in datamanager.test_loader[name].values():
             read_here(loader.dataset)
     if not cfg.test.evaluate:
-        _bound_patches(datamanager.transform_tr, datamanager.train_loader)
-        datamanager.train_loader = _train_loader(datamanager.train_loader, cfg)
+        pools = [t.patchpool for t in datamanager.transform_tr.transforms if hasattr(t, _POOL)]
+        datamanager.train_loader = _train_loader(datamanager.train_loader, cfg, pools)
     return datamanager
 
 
@@ -82,12 +85,14 @@ def changed_identities(datamanager: Any, recorded: Sequence[str]) -> str:
 
 def _names_by_pid(datamanager: Any) -> list[set[str]]:
     names: list[set[str]] = [set() for _ in range(datamanager.num_train_pids)]
-    for path, pid, *_ in datamanager.train_loader.dataset.train:
+    for path, pid, *_ in datamanager.train_loader.dataset.images.train:
         names[pid].add(os.path.basename(path))
     return names
 
 
-def _train_loader(loader: DataLoader[Any], cfg: CfgNode) -> DataLoader[Any]:
+def _train_loader(
+    loader: DataLoader[Any], cfg: CfgNode, pools: Sequence[deque[Any]]
+) -> DataLoader[Any]:
     """Return a loader of the same images by the configured sampler, which gives some batch."""
     name, size = cfg.sampler.train_sampler, cfg.train.batch_size
     train = loader.dataset.train  # type: ignore[attr-defined]
@@ -111,7 +116,7 @@ def _train_loader(loader: DataLoader[Any], cfg: CfgNode) -> DataLoader[Any]:
             f"no step would be taken in an epoch: {name} gives no batch of train.batch_size "
             f"{size}, {found}. Take smaller batches"
         )
-    return keeping_workers(loader, sampler)
+    return keeping_workers(loader, sampler, pools)
 
 
 def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any]) -> None:
@@ -130,18 +135,6 @@ def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any]) -> None
             f"data.targets: no query's person is in the gallery of {name} by another camera: the "
             "test would have nobody to find. See how its identities and cameras are named"
         )
-
-
-def _bound_patches(transform: Any, loader: DataLoader[Any]) -> None:
-    """Let random_patch keep as many patches as an epoch gives a worker, up to a bound.
-
-    torchreid's pool lasts as long as its worker, which is an epoch there. Those of
-    ``keeping_workers`` live on, and the pool's 50,000 patches would fill gigabytes.
-    """
-    images = math.ceil(len(loader.dataset) / max(1, loader.num_workers))  # type: ignore[arg-type]
-    for step in getattr(transform, "transforms", ()):
-        if isinstance(getattr(step, "patchpool", None), deque):
-            step.patchpool = deque(maxlen=max(step.min_sample_size, min(images, _POOL)))
 
 
 def _check_shared_memory(cfg: CfgNode) -> None:
@@ -164,29 +157,82 @@ def _check_shared_memory(cfg: CfgNode) -> None:
         )
 
 
-def keeping_workers(loader: DataLoader[Any], sampler: Sampler[int]) -> DataLoader[Any]:
+def keeping_workers(
+    loader: DataLoader[Any], sampler: Sampler[int], pools: Sequence[deque[Any]] = ()
+) -> DataLoader[Any]:
     """Return a loader of the same images whose worker processes live on from epoch to epoch.
 
-    torchreid's are started anew for every epoch. Their random numbers go on, too: augmentation with
-    the same seed differs from torchreid's from the second epoch on, as it does with the number of
-    workers.
+    torchreid's are started anew for every epoch. Here an epoch begins as if they were: with random
+    numbers that follow from the main process's, so that a run that goes on draws what an
+    undisturbed one draws, and with empty pools, which would fill gigabytes.
 
     Args:
         loader: as torchreid's ``ImageDataManager`` makes it.
         sampler: its order.
+        pools: of transforms that keep parts of images.
     """
+    workers = loader.num_workers
     return DataLoader(
-        loader.dataset,
+        _Epochs(loader.dataset, pools),
         batch_size=loader.batch_size,
-        sampler=sampler,
-        num_workers=loader.num_workers,
+        sampler=_EpochSampler(sampler, workers > 0),  # type: ignore[arg-type]
+        num_workers=workers,
         pin_memory=loader.pin_memory,
         drop_last=loader.drop_last,
-        persistent_workers=loader.num_workers > 0,
+        worker_init_fn=_seed_numpy,
+        persistent_workers=workers > 0,
     )
 
 
-class _Share(Sampler[list[int]]):
+class _EpochSampler(Sampler[tuple[int, int]]):
+    """Indices, each with the seed of its epoch: 0 in the first, that PyTorch seeds itself."""
+
+    def __init__(self, sampler: Sampler[int], seeded: bool) -> None:
+        self.sampler = sampler
+        self._seeded = seeded
+        self._epoch = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        seed = self._epoch
+        if self._seeded and self._epoch:  # as PyTorch draws it when workers start
+            seed = int(torch.empty((), dtype=torch.int64).random_())
+        self._epoch += 1
+        for index in self.sampler:
+            yield seed, int(index)
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+
+class _Epochs(Dataset[Any]):
+    """A dataset that begins each epoch anew, in whichever process it is read."""
+
+    def __init__(self, images: Any, pools: Sequence[deque[Any]]) -> None:
+        self.images = images
+        self._pools = pools
+        self._seed = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        seed, index = key
+        if seed != self._seed:
+            self._seed = seed
+            for pool in self._pools:
+                pool.clear()
+            if (worker := get_worker_info()) is not None:
+                torch.manual_seed(seed + worker.id)
+                random.seed(seed + worker.id)
+                _seed_numpy(worker.id)
+        return self.images[index]
+
+
+def _seed_numpy(worker: int) -> None:
+    np.random.seed(torch.initial_seed() % 2**32)
+
+
+class _Share(Sampler[list[Any]]):
     """One process's slice of each whole batch.
 
     Samplers draw from generators that augmentation draws from too: the main process's order is
@@ -199,8 +245,8 @@ class _Share(Sampler[list[int]]):
         self._batch_size = batch_size
         self._processes = processes
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._processes.from_main(lambda: [int(index) for index in self._sampler])
+    def __iter__(self) -> Iterator[list[Any]]:
+        order = self._processes.from_main(lambda: list(self._sampler))
         size = self._batch_size // self._processes.count
         first = self._processes.rank * size
         for batch in range(len(order) // self._batch_size):  # what is left over is dropped

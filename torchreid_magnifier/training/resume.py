@@ -7,12 +7,15 @@ may leave half of the newest one.
 
 import json
 import os
+import random
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 import yaml
 from torch import nn
 from torch.optim import Optimizer
@@ -23,7 +26,8 @@ from ..files import write_atomically
 from .config import ConfigError, flatten
 from .loaders import changed_identities
 
-IDENTITIES = "identities"  # the entry of a checkpoint with those of its training
+# Entries of a checkpoint besides torchreid's: the identities of its training, and random states.
+IDENTITIES, RANDOM = "identities", "random"
 
 # Keys that may change between two runs that continue each other: they move files, or only test.
 _FREE = re.compile(
@@ -156,9 +160,32 @@ def remove_leftovers(save_dir: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def random_state() -> dict[str, Any]:
+    """Return the states of all generators of random numbers, as tensors and plain values."""
+    name, keys, *rest = np.random.get_state()
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *map(float, rest)),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Set all generators to what ``random_state`` gave."""
+    name, keys, place, has_gauss, gauss = state["numpy"]
+    random.setstate(state["python"])
+    np.random.set_state((name, keys.numpy().astype(np.uint32), int(place), int(has_gauss), gauss))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
 def go_on_from(
     path: str, model: nn.Module, optimizer: Optimizer, scheduler: Any, datamanager: Any
-) -> int:
+) -> tuple[int, dict[str, Any] | None]:
     """Take up the state of training that a checkpoint holds.
 
     The learning rates are those of an undisturbed run by the configuration of now, which may have
@@ -171,7 +198,7 @@ def go_on_from(
         datamanager: whose training identities are to be those of the checkpoint.
 
     Returns:
-        The epochs that it has behind it.
+        The epochs that it has behind it, and the random state at their end if it holds one.
 
     Raises:
         ConfigError: if it is of another model, optimizer or other identities.
@@ -202,7 +229,7 @@ def go_on_from(
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group.update(rate)
     print(f"Loaded model weights and optimizer\nLast epoch = {epoch}")
-    return epoch
+    return epoch, checkpoint.get(RANDOM)
 
 
 def _checkpoints(save_dir: str | Path) -> list[tuple[int, Path]]:

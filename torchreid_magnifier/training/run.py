@@ -242,18 +242,21 @@ def _run_stage(
     )
     optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
     scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
+    random_state = None
     if start:
         path = start.path
-        cfg.train.start_epoch = processes.together(
+        cfg.train.start_epoch, random_state = processes.together(
             lambda: saved.go_on_from(path, model, optimizer, scheduler, datamanager)
         )
-    if start or not processes.is_main:
+    use_fused(optimizer)
+    if random_state is not None and processes.count == 1:
+        saved.set_random_state(random_state)
+    elif start or not processes.is_main:
         # Else the epochs to come would draw the very batches of the first ones, and the other
         # processes change their images just as the main one does.
         torchreid_utils.set_random_seed(
             cfg.train.seed + cfg.train.start_epoch + _SEED_STEP * processes.rank
         )
-    use_fused(optimizer)
     print(f"Building {cfg.loss.name}-engine for image-reid")
     engine = Engine(
         datamanager,
