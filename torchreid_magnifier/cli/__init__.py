@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import MagnifierError
-from ..training.distributed.launch import launched, told_once
+from ..training.distributed.launch import launched, printing_once
 
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     args = parser.parse_args(argv)
     if args.command != "train" and launched():
-        with told_once():
+        with printing_once():
             parser.exit(
                 USAGE_ERROR,
                 f"torchreid-magnifier {args.command}: error: a launcher started several processes, "
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
     except KeyboardInterrupt:
-        with told_once():
+        with printing_once():
             print(f"\ntorchreid-magnifier {args.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (MagnifierError, OSError) as error:

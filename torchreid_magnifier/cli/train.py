@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from yacs.config import CfgNode
 
 from ..training.config import DEFAULTS, ConfigError, read_config
-from ..training.distributed.launch import joined, leave_last, told_once
+from ..training.distributed.launch import joined, leave_last, printing_once
 from ..training.distributed.processes import FailedElsewhere
 from ..training.run import link_stages, plan, run
 from . import FAILED
@@ -21,11 +21,11 @@ def main(argv: Sequence[str]) -> int:
         The exit status: 0, or 1 if another process failed.
     """
     try:
-        with told_once():
+        with printing_once():
             args = _parse(argv)
             cfgs = read_stages(args)
     except ConfigError as error:  # found by all processes alike
-        with told_once():
+        with printing_once():
             print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
         return error.exit_status
     try:
@@ -72,14 +72,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     ways.add_argument(
         "--gradient-checkpointing",
         action="store_true",
-        help="compute the trunk's early stages twice instead of keeping them: about a quarter less "
-        "memory for a step that takes 7 %% longer; the results stay the same",
+        help="compute the backbone's early stages twice instead of keeping them: about a quarter "
+        "less memory for a step that takes 7 %% longer; the results stay the same",
     )
     return parse(parser, argv)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What changes the configurations of all stages alike."""
+    """Add what changes the configurations of all stages alike."""
     parser.add_argument("-s", "--sources", nargs="+", metavar="NAME", help="source datasets")
     parser.add_argument("-t", "--targets", nargs="+", metavar="NAME", help="target datasets")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation")

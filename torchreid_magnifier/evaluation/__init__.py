@@ -1,4 +1,4 @@
-"""What torchreid's evaluation computes, faster and in less memory.
+"""torchreid's evaluation, faster and in less memory.
 
 ``evaluate_rank`` takes a matrix of distances, or one of the classes that compute its rows when
 they are asked for::

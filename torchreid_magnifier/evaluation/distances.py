@@ -29,11 +29,11 @@ class Distances(Protocol):
         """(Q, G)."""
 
     def __getitem__(self, rows: slice, /) -> np.ndarray:
-        """Those of some queries, (n, G)."""
+        """Return those of some queries, (n, G)."""
 
 
 def blocks(distances: Distances) -> Iterator[tuple[int, np.ndarray]]:
-    """All rows in blocks of bounded size, each with the number of its first row."""
+    """Give all rows in blocks of bounded size, each with the number of its first row."""
     rows, columns = distances.shape
     step = max(1, _BLOCK // max(1, columns))
     for start in range(0, rows, step):
@@ -41,7 +41,7 @@ def blocks(distances: Distances) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def whole(distances: Distances) -> np.ndarray:
-    """The matrix, float32 (Q, G)."""
+    """Return the matrix, float32 (Q, G)."""
     matrix = np.empty(distances.shape, np.float32)
     for start, block in blocks(distances):
         matrix[start : start + len(block)] = block
@@ -84,13 +84,13 @@ class PairwiseDistances:
         self._embeddings = (query, gallery)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Of some queries: float32 (n, G)."""
+        """Return those of some queries: float32 (n, G)."""
         (query, gallery), (of_query, of_gallery) = self._embeddings, self._constants
         distances = of_query[rows, None] + of_gallery
         return distances.addmm_(query[rows], gallery.T, alpha=self._factor).numpy()
 
     def pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Of single pairs, float32 (n,): ``rows`` (n,) counts queries, ``columns`` the gallery."""
+        """Return those of single pairs: ``rows`` (n,) of queries, ``columns`` of the gallery."""
         (query, gallery), (of_query, of_gallery) = self._embeddings, self._constants
         distances = np.empty(len(rows), np.float32)
         step = max(1, _PAIRS // max(1, query.shape[1]))

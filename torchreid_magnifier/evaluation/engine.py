@@ -21,7 +21,7 @@ _MAX_RANK = 50  # torchreid's
 
 
 class Features(NamedTuple):
-    """What a network makes of the N images of a query set, or of a gallery.
+    """Embeddings of the N images of a query set, or of a gallery.
 
     Attributes:
         embeddings: (N, D), on the CPU.
@@ -48,7 +48,7 @@ class Evaluating(torchreid_engine.Engine):
         *args: Any,
         **kwargs: Any,
     ) -> tuple[float, float]:
-        """torchreid's arguments and result: rank-1 and mAP, 0..1.
+        """Take torchreid's arguments and return its result: rank-1 and mAP, 0..1.
 
         Args:
             args, kwargs: see ``_rank``.
@@ -76,7 +76,7 @@ class Evaluating(torchreid_engine.Engine):
         ranks: Sequence[int] = (1, 5, 10, 20),
         rerank: bool = False,
     ) -> tuple[float, float]:
-        """Rank-1 and mAP of features, 0..1; prints them, and draws with ``visrank``."""
+        """Return rank-1 and mAP of features, 0..1; print them, and draw with ``visrank``."""
         distances = distances_between(query, gallery, dist_metric, normalize_feature, rerank)
         if visrank:  # which needs all of them
             distances = whole(distances)
@@ -96,7 +96,7 @@ class Evaluating(torchreid_engine.Engine):
     def _extract(
         self, name: str, loader: DataLoader[Any], batch_time: torchreid_utils.AverageMeter
     ) -> Features:
-        """The features of a query set or gallery; ``name`` tells in what is printed which it is."""
+        """Return the features of a query set or gallery; ``name`` is for what is printed."""
         print(f"Extracting features from {name} set ...")
         embeddings, pids, camids = [], [], []
         for batch in loader:
@@ -117,7 +117,7 @@ class Evaluating(torchreid_engine.Engine):
 def distances_between(
     query: Features, gallery: Features, metric: str, normalised: bool, reranked: bool
 ) -> Distances:
-    """Distances of queries to a gallery, which are computed row by row; prints what is done."""
+    """Return distances of queries to a gallery, computed row by row; print what is done."""
     q, g = query.embeddings, gallery.embeddings
     if normalised:
         print("Normalzing features with L2 norm ...")
@@ -136,7 +136,7 @@ def report(
     use_metric_cuhk03: bool,
     ranks: Sequence[int],
 ) -> tuple[float, float]:
-    """Prints the mAP and the CMC at some ranks. Returns rank-1 and mAP, 0..1."""
+    """Print the mAP and the CMC at some ranks. Return rank-1 and mAP, 0..1."""
     print("Computing CMC and mAP ...")
     if len(gallery.pids) < _MAX_RANK:
         print(f"Note: number of gallery samples is quite small, got {len(gallery.pids)}")

@@ -16,7 +16,7 @@ def evaluate_rank(
     max_rank: int = 50,
     use_metric_cuhk03: bool = False,
 ) -> tuple[np.ndarray, float]:
-    """The numbers of torchreid's function of this name (``metrics/rank.py``, its Python code).
+    """Return the numbers of torchreid's function of this name (``metrics/rank.py``, in Python).
 
     A query is compared with the whole gallery but the images of its own person by its own camera.
     Queries for whom this leaves nobody to find do not count. Of equally distant gallery images the
@@ -94,14 +94,14 @@ class _People:
         self._end = np.searchsorted(gallery[self._by_person], query, "right")
 
     def in_gallery(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images of a query's person by other cameras, and by its own."""
+        """Return the images of a query's person by other cameras, and by its own."""
         images = self._by_person[self._first[query] : self._end[query]]
         own = self._cameras[images] == self._query_cameras[query]
         return images[~own], images[own]
 
 
 def _ranks(row: np.ndarray, matches: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """How many gallery images are nearer than each of the ``matches``, ascending, from 0.
+    """Return how many gallery images are nearer than each of the ``matches``, ascending, from 0.
 
     Args:
         row: distances of a query to the gallery, (G,).
@@ -114,7 +114,7 @@ def _ranks(row: np.ndarray, matches: np.ndarray, left_out: np.ndarray) -> np.nda
 
 
 def _places(row: np.ndarray, near: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Where images stand in the whole gallery, ascending; ``near``: its smallest distances."""
+    """Return where images stand in the gallery, ascending; ``near``: its smallest distances."""
     distances = row[images]
     places = np.searchsorted(near, distances)
     for tied in np.flatnonzero(np.searchsorted(near, distances, "right") - places > 1):

@@ -61,7 +61,7 @@ class RerankedDistances:
         self._distances = PairwiseDistances(query, gallery, metric)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Of some queries: float32 (n, G)."""
+        """Return those of some queries: float32 (n, G)."""
         distances = self._distances[rows]
         _rescale(distances, self._largest[: self.shape[0]][rows, None])
         distances *= self._lambda
@@ -70,7 +70,7 @@ class RerankedDistances:
         return distances
 
     def _jaccard(self, query: int) -> np.ndarray:
-        """Jaccard distance of a query's neighbourhood to those of the gallery, (G,), 0..1.
+        """Return the Jaccard distances of a query's neighbourhood to the gallery's, (G,), 0..1.
 
         Both have a sum of 1, so the union is 2 - the intersection.
         """
@@ -87,13 +87,13 @@ class RerankedDistances:
 
 
 def _rescale(distances: np.ndarray, largest: np.ndarray) -> None:
-    """Squares distances and divides them by the largest squared one, in place."""
+    """Square distances and divide them by the largest squared one, in place."""
     np.square(distances, out=distances)
     distances /= largest
 
 
 def _nearest(distances: PairwiseDistances, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of everybody to everybody, (N, ``count``), and the largest squared distance.
+    """Return everybody's nearest, (N, ``count``), and the largest squared distances.
 
     ``count`` is N if that is smaller.
     """
@@ -110,21 +110,22 @@ def _nearest(distances: PairwiseDistances, count: int) -> tuple[np.ndarray, np.n
 
 
 def _lists(nearest: np.ndarray) -> csr_array:
-    """(N, K) numbers as a matrix (N, N) of ones."""
+    """Return (N, K) numbers as a matrix (N, N) of ones."""
     people, count = nearest.shape
     ends = np.arange(people + 1) * count
     return csr_array((np.ones(nearest.size, np.float32), nearest.ravel(), ends), (people, people))
 
 
 def _reciprocal(nearest: np.ndarray) -> csr_array:
-    """Ones where two are in each other's list."""
+    """Return ones where two are in each other's list."""
     lists = _lists(nearest)
     return lists.multiply(lists.T).tocsr()
 
 
 def _expanded(nearest: np.ndarray, k1: int) -> csr_array:
-    """The paper's R*: nonzero at a row's reciprocal neighbours, and at those of such of them whose
-    own ones, of a list half as long, are theirs by more than two thirds.
+    """Return the paper's R*: nonzero at a row's reciprocal neighbours, and at their own ones.
+
+    Those of a list half as long, where more than two thirds of them are the row's too.
     """
     mutual = _reciprocal(nearest[:, : k1 + 1])
     half = _reciprocal(nearest[:, : int(np.around(k1 / 2)) + 1])
@@ -138,7 +139,7 @@ def _expanded(nearest: np.ndarray, k1: int) -> csr_array:
 
 
 def _weights(distances: PairwiseDistances, neighbours: csr_array, largest: np.ndarray) -> csr_array:
-    """Neighbourhoods: nearer ones weigh more, and each row has a sum of 1."""
+    """Return neighbourhoods: nearer ones weigh more, and each row has a sum of 1."""
     pairs = neighbours.tocoo()
     rows, columns = pairs.row, pairs.col
     found = distances.pairs(rows, columns)

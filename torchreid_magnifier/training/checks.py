@@ -1,4 +1,4 @@
-"""What can be said about a configuration before any data is read."""
+"""Mistakes in a configuration that need no data to be seen."""
 
 import os
 import tempfile
@@ -115,7 +115,7 @@ def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
 
 
 def check_weights(key: str, path: str) -> None:
-    """torchreid only warns of a missing file and then trains from nothing; here it is an error."""
+    """Check a file of weights: torchreid only warns of a missing one and trains from nothing."""
     if not path:
         return
     if not Path(path).is_file():
@@ -212,7 +212,7 @@ def _check_shared_training(cfg: CfgNode, num_processes: int) -> None:
 
 
 def _check_sidecars(cfg: CfgNode, what: str, suffix: str) -> None:
-    """That every source gives what the model learns from, besides images."""
+    """Check that every source gives what the model learns from, besides images."""
     for name in cfg.data.sources:
         if not name.endswith(suffix):
             raise ConfigError(
@@ -222,7 +222,7 @@ def _check_sidecars(cfg: CfgNode, what: str, suffix: str) -> None:
 
 
 def _check_groups(cfg: CfgNode, instances: int) -> None:
-    """That every batch holds the groups of images that the model's losses compare."""
+    """Check that every batch holds the groups of images that the model's losses compare."""
     size, smallest = cfg.train.batch_size, 2 * instances
     wrong = []
     if cfg.sampler.train_sampler != "RandomIdentitySampler":

@@ -166,7 +166,7 @@ class ConfigError(MagnifierError):
 
 
 def default_config() -> CfgNode:
-    """All keys at their defaults; ``use_gpu`` says whether this machine has a CUDA device."""
+    """Return all keys at their defaults; ``use_gpu``: whether there is a CUDA device."""
     cfg = CfgNode(DEFAULTS)
     cfg.use_gpu = torch.cuda.is_available()
     return cfg
@@ -242,7 +242,7 @@ def merge_list(cfg: CfgNode, pairs: Sequence[str]) -> None:
 
 
 def flatten(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """``{'train.lr': 0.0003, ...}``: every leaf under its dotted key."""
+    """Return ``{'train.lr': 0.0003, ...}``: every leaf under its dotted key."""
     return dict(_leaves(cfg))
 
 
@@ -254,27 +254,27 @@ def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def datamanager_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Keyword arguments of torchreid's ``ImageDataManager``."""
+    """Return the keyword arguments of torchreid's ``ImageDataManager``."""
     return _select(cfg, _DATA)
 
 
 def optimizer_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Keyword arguments of torchreid's ``build_optimizer``, besides the model."""
+    """Return the keyword arguments of torchreid's ``build_optimizer``, besides the model."""
     return _select(cfg, _OPTIMIZER)
 
 
 def scheduler_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Keyword arguments of torchreid's ``build_lr_scheduler``, besides the optimizer."""
+    """Return the keyword arguments of torchreid's ``build_lr_scheduler``, besides the optimizer."""
     return _select(cfg, _SCHEDULER)
 
 
 def run_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Keyword arguments of torchreid's ``Engine.run``."""
+    """Return the keyword arguments of torchreid's ``Engine.run``."""
     return _select(cfg, _RUN)
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """``"; did you mean 'a' or 'b'?"``, or nothing where no known name is near."""
+    """Return ``"; did you mean 'a' or 'b'?"``, or nothing where no known name is near."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 

@@ -85,7 +85,9 @@ def changed_identities(datamanager: Any, recorded: Sequence[str]) -> str:
 
 def _names_by_pid(datamanager: Any) -> list[set[str]]:
     names: list[set[str]] = [set() for _ in range(datamanager.num_train_pids)]
-    for path, pid, *_ in datamanager.train_loader.dataset.images.train:
+    dataset = datamanager.train_loader.dataset
+    images = dataset.images if isinstance(dataset, _Epochs) else dataset  # it is if only tested
+    for path, pid, *_ in images.train:
         names[pid].add(os.path.basename(path))
     return names
 
@@ -258,14 +260,14 @@ class _Share(Sampler[list[Any]]):
 
 
 def share_of_training(loader: DataLoader[Any], processes: Processes) -> DataLoader[Any]:
-    """A loader of this process's share of every batch of ``loader``, which drops the last one."""
+    """Return a loader of this process's share of every whole batch of ``loader``."""
     assert loader.batch_size is not None and loader.drop_last
     batches = _Share(loader.sampler, loader.batch_size, processes)
     return DataLoader(loader.dataset, batch_sampler=batches, **_how(loader))
 
 
 def share_of_test(loader: DataLoader[Any], processes: Processes) -> DataLoader[Any]:
-    """A loader of some of the batches of ``loader``: by rank, the processes have all in order.
+    """Return a loader of some batches of ``loader``: by rank, the processes have all in order.
 
     They are whole batches, so that embeddings are those of one process to the last bit; the last
     processes may have none.
@@ -279,7 +281,7 @@ def share_of_test(loader: DataLoader[Any], processes: Processes) -> DataLoader[A
 
 
 def _how(loader: DataLoader[Any]) -> dict[str, Any]:
-    """How batches are read, which does not depend on what is in them."""
+    """Return how batches are read, which does not depend on what is in them."""
     names = (
         "num_workers",
         "collate_fn",

@@ -1,4 +1,4 @@
-"""What a run has saved in its folder, and how a later run goes on from there.
+"""The files of a run: its configuration, checkpoints and results, and going on from them.
 
 torchreid's engine writes ``<save_dir>/model/model.pth.tar-<epoch>`` whenever it evaluates
 (``test.eval_freq``) and at the end; stock ``main.py`` does not write the file atomically: a kill
@@ -37,7 +37,7 @@ _FREE = re.compile(
 
 
 class Result(NamedTuple):
-    """What the last test of a run found on one dataset, as it stands in ``results.json``.
+    """Numbers of the last test of a run on one dataset, as they stand in ``results.json``.
 
     Attributes:
         rank1, mAP: shares, 0..1.
@@ -52,14 +52,14 @@ class Result(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The newest readable checkpoint of a folder and the epochs that it has behind it."""
+    """A readable checkpoint and the epochs that it has behind it."""
 
     path: str
     epoch: int
 
 
 def newest(save_dir: str | Path) -> Saved | None:
-    """The newest checkpoint in ``save_dir`` that can be read, or None.
+    """Return the newest checkpoint in ``save_dir`` that can be read, or None.
 
     Prints a line for each newer file that cannot.
     """
@@ -74,12 +74,12 @@ def newest(save_dir: str | Path) -> Saved | None:
 
 
 def last_epoch(save_dir: str | Path) -> int:
-    """The highest epoch among the checkpoints in ``save_dir``, readable or not; 0 without any."""
+    """Return the highest epoch of the checkpoints in ``save_dir``, readable or not, or 0."""
     return max((epoch for epoch, _ in _checkpoints(save_dir)), default=0)
 
 
 def check_same_run(cfg: CfgNode, fixed: Sequence[str] = ()) -> None:
-    """See that the checkpoints in ``data.save_dir``, if any, are of this configuration.
+    """Check that the checkpoints in ``data.save_dir``, if any, are of this configuration.
 
     Folders that stock ``main.py`` filled hold no record and are taken as they are. A record without
     checkpoints is of a run that came to nothing.
@@ -116,7 +116,7 @@ def record(cfg: CfgNode) -> None:
 
 
 def results(save_dir: str | Path) -> dict[str, Result]:
-    """What the last test of the run in ``save_dir`` found on each dataset; empty without any."""
+    """Return what the last test of the run in ``save_dir`` found on each dataset, if any."""
     try:
         tree = json.loads(_results(save_dir).read_text(encoding="utf-8"))
         return {name: Result(**values) for name, values in tree.items()}
@@ -131,7 +131,7 @@ def record_results(save_dir: str | Path, found: Mapping[str, Result]) -> None:
 
 
 def _flat(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option; the weights it started from by their place beside its own folder.
+    """Return every option; the weights it started from by their place beside its own folder.
 
     So a folder of stages may be moved as a whole.
     """

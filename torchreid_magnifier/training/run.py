@@ -102,7 +102,7 @@ class Stage(NamedTuple):
 
     @property
     def results(self) -> dict[str, saved.Result] | None:
-        """What the last test found on each target, once the stage is finished and tested."""
+        """Return what the last test found on each target, once the stage is finished and tested."""
         if self.start is None or not self.finished:
             return None
         found = saved.results(self.cfg.data.save_dir)
@@ -111,12 +111,12 @@ class Stage(NamedTuple):
         return {t: tested[t] for t in targets} if set(targets) <= set(tested) else None
 
     def is_tested(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Return whether there is nothing left to do."""
         return self.results is not None
 
     @property
     def final_weights(self) -> str:
-        """The file that this stage ends with, now or later."""
+        """Return the file that this stage ends with, now or later."""
         if self.start is not None and self.finished:
             return self.start.path
         name = f"model.pth.tar-{self.cfg.train.max_epoch}"
@@ -157,7 +157,7 @@ def plan(
 
 
 def _start(cfg: CfgNode, fixed: Sequence[str]) -> saved.Saved | None:
-    """The checkpoint that a run goes on from: ``model.resume``, or the newest of its folder."""
+    """Return the checkpoint to go on from: ``model.resume``, or the newest of the folder."""
     save_dir = cfg.data.save_dir
     if cfg.model.resume:
         epoch = read_checkpoint(cfg.model.resume).get("epoch")
@@ -407,7 +407,7 @@ def _alone(stage: Stage) -> Iterator[None]:
 
 @contextmanager
 def _logging(cfg: CfgNode) -> Iterator[None]:
-    """Printed lines also go into a log file in ``data.save_dir``, by torchreid's Logger."""
+    """Write printed lines also into a log file in ``data.save_dir``, by torchreid's Logger."""
     name = "test.log" if cfg.test.evaluate else "train.log"
     path = os.path.join(cfg.data.save_dir, name + time.strftime("-%Y-%m-%d-%H-%M-%S"))
     while os.path.exists(path):  # a run killed within this second: its log stays

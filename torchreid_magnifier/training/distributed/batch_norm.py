@@ -9,7 +9,7 @@ from ...losses.batch import mean_over_processes
 
 
 class CPUSyncBatchNorm(_BatchNorm):
-    """What torch's ``SyncBatchNorm`` computes, which does so on GPUs alone.
+    """torch's ``SyncBatchNorm`` on CPUs, which it does not compute on.
 
     All processes hold equally many images.
     """
@@ -36,7 +36,7 @@ class CPUSyncBatchNorm(_BatchNorm):
         """Any: the layer that it replaces has its own."""
 
     def _track(self, mean: Tensor, variance: Tensor, share: int) -> None:
-        """Takes a batch into the running statistics, the variance as that of a sample."""
+        """Take a batch into the running statistics, the variance as that of a sample."""
         if not self.track_running_stats:
             return
         assert self.num_batches_tracked is not None
@@ -51,7 +51,7 @@ class CPUSyncBatchNorm(_BatchNorm):
 
 
 def synchronise_batch_norm(module: nn.Module) -> None:
-    """Replaces the batch normalisations inside ``module`` by synchronised ones.
+    """Replace the batch normalisations inside ``module`` by synchronised ones.
 
     Their parameters and buffers stay the very same tensors under the same names.
     """

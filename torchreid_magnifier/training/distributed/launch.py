@@ -17,7 +17,7 @@ from .processes import ALONE, Processes
 # found by the launcher, long before.
 _PATIENCE = timedelta(hours=2)
 
-_TELLING = 10  # seconds that a process has to tell what is wrong
+_PRINTING = 10  # seconds that a process has to print what is wrong
 
 # What `accelerate config` may ask for and this package does not do: variable, harmless value.
 _UNSUPPORTED = (
@@ -35,19 +35,18 @@ class LaunchError(MagnifierError, RuntimeError):
 
 
 def launched() -> bool:
-    """Whether ``accelerate launch`` or ``torchrun`` started this process as one of several."""
+    """Return whether a launcher (accelerate, torchrun) started this process as one of several."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def leave_last() -> None:
-    """Waits for the launcher, which ends all processes when one has ended: this one has nothing to
-    tell, and another may not have told yet."""
-    time.sleep(_TELLING)
+    """Wait for the launcher, which ends all processes when one has: others may still print."""
+    time.sleep(_PRINTING)
 
 
 @contextmanager
-def told_once() -> Iterator[None]:
-    """Within, only the first process of each machine prints: for what all of them find alike."""
+def printing_once() -> Iterator[None]:
+    """Let only the first process of each machine print: for what all of them find alike."""
     if not launched() or os.environ.get("LOCAL_RANK", "0") == "0":
         yield
         return
@@ -61,9 +60,9 @@ def told_once() -> Iterator[None]:
 
 @contextmanager
 def joined(use_gpu: bool) -> Iterator[Processes]:
-    """The processes that a launcher started, in touch with each other; else this one alone.
+    """Give the processes that a launcher started, in touch with each other; else this one alone.
 
-    What all but the main process print goes nowhere; errors they raise are theirs to tell.
+    What all but the main process print goes nowhere; errors they raise are theirs to print.
 
     Args:
         use_gpu: each process takes one CUDA device; else they compute on CPUs.
@@ -74,7 +73,7 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
     if not launched():
         yield ALONE
         return
-    with told_once():
+    with printing_once():
         state = _join(use_gpu)
     with open(os.devnull, "w") as nowhere:
         with redirect_stdout(sys.stdout if state.is_main_process else nowhere):
@@ -83,11 +82,11 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
 
 
 def _join(use_gpu: bool) -> Any:
-    """accelerate's ``PartialState``."""
+    """Return accelerate's ``PartialState``."""
     for variable, harmless, what in _UNSUPPORTED:
         if (found := os.environ.get(variable, harmless)).lower() != harmless:
             raise LaunchError(
-                f"the launcher was told to use {what} ({variable}={found}), which this command "
+                f"the launcher was asked to use {what} ({variable}={found}), which this command "
                 "does not: run 'accelerate config' again, or turn it off on its command line"
             )
     try:

@@ -1,4 +1,4 @@
-"""What one of several processes knows of the others, and how they decide together."""
+"""One of several processes: what it knows of the others, and how they decide together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process prints and writes."""
+        """Return whether this process prints and writes."""
         return self.rank == 0
 
     def gather(self, value: T) -> list[T]:
-        """Every process's value (anything that pickles), by rank."""
+        """Return every process's value (anything that pickles), by rank."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -43,7 +43,7 @@ class Processes:
         return values
 
     def together(self, action: Callable[[], T], in_turn: bool = False) -> T:
-        """What ``action`` returns to this process, once it has succeeded in all of them.
+        """Return what ``action`` returns to this process, once it has succeeded in all of them.
 
         Args:
             action: must not wait for other processes.
@@ -72,7 +72,7 @@ class Processes:
         return result  # type: ignore[no-any-return]
 
     def from_main(self, action: Callable[[], T]) -> T:
-        """What ``action`` returns to the main process, the only one that it runs in.
+        """Return what ``action`` returns to the main process, the only one that it runs in.
 
         Raises:
             Exception: what ``action`` raised, in the main process.

@@ -1,4 +1,4 @@
-"""How the papers train: schedules of the learning rate, SAN's optimizer; and fused steps."""
+"""Schedules of the learning rate, SAN's optimizer, and fused steps of any optimizer."""
 
 from .fused import use_fused
 from .san_adam import SANAdam

@@ -5,7 +5,7 @@ from torch.optim import Optimizer
 
 
 def use_fused(optimizer: Optimizer) -> None:
-    """Lets an optimizer take fused steps if torch has them for its class, device and version.
+    """Let an optimizer take fused steps if torch has them for its class, device and version.
 
     To be called once the state to go on with is loaded: that of an unfused optimizer is taken over,
     and a fused one goes on unfused where there are no fused steps. Steps are the same within
@@ -37,7 +37,7 @@ def _use_fused(optimizer: Optimizer) -> None:
 
 
 def _offers_fused(optimizer_class: type[Optimizer], device: torch.device) -> bool:
-    """Whether a fused step of one number can be taken."""
+    """Return whether a fused step of one number can be taken."""
     number = torch.zeros(1, device=device, requires_grad=True)
     number.grad = torch.zeros_like(number)
     try:

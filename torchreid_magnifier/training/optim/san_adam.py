@@ -1,4 +1,4 @@
-"""SAN's optimizer: what re-identification and what the texture teaches are stepped apart."""
+"""SAN's optimizer, which steps apart what identities teach and what textures teach."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,14 +15,14 @@ _RECONSTRUCTION = "reconstruction"  # its key in the state dict
 
 
 class SANAdam(Optimizer):
-    """Two streams of steps, as SAN's released code takes them.
+    """Two streams of steps, as SAN's reference implementation takes them.
 
-    - Identity: the engine's losses step the trunk, ``fc`` and the classifier, with weight decay.
+    - Identity: the engine's losses step the backbone, ``fc`` and the classifier, with weight decay.
       Adam while the learning rate warms up, that is until it first reaches what the schedule
       started from (``initial_lr``); AMSGrad with fresh moments from then on.
-    - Reconstruction: the decoder's losses step the trunk and the decoder, by Adam with a constant
-      learning rate, ``model.separate_lr`` (released 1e-5), betas (0.5, 0.999) and no weight
-      decay.
+    - Reconstruction: the decoder's losses step the backbone and the decoder, by Adam with a
+      constant learning rate, ``model.separate_lr`` (there 1e-5), betas (0.5, 0.999) and no
+      weight decay.
 
     Both gradients are taken at the weights before the step; a parameter that a stream's losses do
     not reach is not stepped by it. ``param_groups`` is the identity stream's one group: a schedule
@@ -32,19 +32,19 @@ class SANAdam(Optimizer):
     compared with the others under the same steps.
 
     Adam's steps hardly depend on the size of a gradient. With one optimizer for the sum of all
-    losses, the texture would move the trunk in proportion to the size of its gradient; here it
+    losses, the texture would move the backbone in proportion to the size of its gradient; here it
     moves every weight by about that rate a step.
 
-    Source: Jin et al., AAAI 2020, released code (``main.py``), which steps the identity stream
-    before it takes the other gradient, mixing old activations with new weights; torch refuses that
-    since 1.5, and its gradient is within 8 % of this one.
+    Source: Jin et al., AAAI 2020, reference implementation (``main.py``), which steps the identity
+    stream before it takes the other gradient, mixing old activations with new weights; torch
+    refuses that since 1.5, and its gradient is within 8 % of this one.
 
     Args:
         model: one that has a ``separate_lr``, such as a SAN that learns identities; it may be
             wrapped. Its own losses come to this optimizer for as long as it lives
             (``ReIDModel.redirect_losses``).
-        lr: of the identity stream; released 8e-4.
-        weight_decay: of the identity stream; released 5e-4.
+        lr: of the identity stream; there 8e-4.
+        weight_decay: of the identity stream; there 5e-4.
         betas: of the identity stream.
 
     Raises:
@@ -102,7 +102,7 @@ class SANAdam(Optimizer):
         )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of both streams, after a training forward pass and its backward pass.
+        """Take one step of both streams, after a training forward pass and its backward pass.
 
         Raises:
             RuntimeError: if there was no forward pass since the last step.
@@ -127,11 +127,11 @@ class SANAdam(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the identity stream's Adam, and under ``reconstruction`` the other one's."""
+        """Return the identity stream's, and under ``reconstruction`` the other one's."""
         return {**self._identity.state_dict(), _RECONSTRUCTION: self._reconstruction.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what ``state_dict`` gave.
+        """Take up what ``state_dict`` gave.
 
         Raises:
             ValueError: if it is of another optimizer, or of a model with other parameters.
@@ -156,6 +156,6 @@ class SANAdam(Optimizer):
             parameter.grad = kept
 
     def _show_identity_stream(self) -> None:
-        """What schedules set and engines read is the identity stream's own, not a copy."""
+        """Let schedules and engines set and read the identity stream's own groups, not a copy."""
         self.param_groups = self._identity.param_groups
         self.state = self._identity.state

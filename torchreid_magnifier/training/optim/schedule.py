@@ -25,9 +25,9 @@ class WarmupMultiStepLR(LRScheduler):
 
     Source: linear, the schedule of reid-strong-baseline (Luo et al., 2019), which MagnifierNet
     follows (paper section 4.1: 10 epochs of warm-up, steps at 40 and 70). Exponential, SAN's
-    released code (``main.py``): 20 epochs from 8e-6 to 8e-4, then steps after 40, 80, ..., 280
-    more. The code multiplies by 1.259 an epoch, ``0.01 ** (-1 / 20)`` rounded: its learning rates
-    are higher by up to 0.12 %.
+    reference implementation (``main.py``): 20 epochs from 8e-6 to 8e-4, then steps after 40, 80,
+    ..., 280 more. The code multiplies by 1.259 an epoch, ``0.01 ** (-1 / 20)`` rounded: its
+    learning rates are higher by up to 0.12 %.
 
     Args:
         optimizer: the optimizer whose learning rates are set.
@@ -73,7 +73,7 @@ class WarmupMultiStepLR(LRScheduler):
         super().__init__(optimizer)  # takes step 0, so everything it needs is set above
 
     def get_lr(self) -> list[float | Tensor]:
-        """The learning rate of each parameter group in epoch ``last_epoch``, in closed form."""
+        """Return the learning rate of each parameter group in epoch ``last_epoch``."""
         factor = self.gamma ** bisect_right(self.milestones, self.last_epoch)
         if self.last_epoch < self.warmup_epochs:
             progress = self.last_epoch / self.warmup_epochs
@@ -85,7 +85,7 @@ class WarmupMultiStepLR(LRScheduler):
 
 
 def default_warmup_epochs(milestones: Sequence[int], warmup_method: str = "linear") -> int:
-    """The warm-up where only the steps are known: the paper's, or part of a short first step.
+    """Return the warm-up where only the steps are known: the paper's, or part of a short step.
 
     Torchreid's configuration has no key for the warm-up, so ``train.lr_scheduler`` takes this
     length and starts from 0.01 of ``train.lr``: ``warmup_multi_step`` (linear) 10 epochs, at most a
