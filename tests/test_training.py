@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -371,6 +372,19 @@ def test_checkpoints_load_without_this_package(train, tmp_path, schedule):
         "std": [0.229, 0.224, 0.225],
     }
     assert done.stdout == f"{network} 4\n"
+
+
+def test_weights_know_the_size_of_their_images(train, tmp_path):
+    """Of a model of this package, in evaluation; torchreid's FeatureExtractor loads them so."""
+    assert train("model.name magnifiernet_r18_g") == 0
+    path = str(tmp_path / "log" / "model" / "model.pth.tar-1")
+    model = torchreid.models.build_model("magnifiernet_r18_g", 4, pretrained=False).eval()
+    torchreid.utils.load_pretrained_weights(model, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(torch.zeros(1, 3, 64, 32))
+    with pytest.warns(UserWarning, match="trained on images of 64x32 pixels and is given 128x64"):
+        model(torch.zeros(1, 3, 128, 64))
 
 
 # ------------------------------------------------------------------ options of a model

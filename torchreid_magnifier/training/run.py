@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,7 @@ from .engine import Engine
 from .loaders import identities, read_data
 from .optim import use_fused
 
+_environment = cache(torchreid_utils.collect_env_info)  # it starts pip and waits for it
 _SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
 
 
@@ -232,7 +234,7 @@ def _run_stage(
     torchreid_utils.set_random_seed(cfg.train.seed)
     print(f"Show configuration\n{cfg}\n")
     print(_summary(cfg))
-    print(f"Collecting env info ...\n** System info **\n{torchreid_utils.collect_env_info()}\n")
+    print(f"Collecting env info ...\n** System info **\n{_environment()}\n")
     if cfg.use_gpu:
         torch.backends.cudnn.benchmark = True
     datamanager = processes.together(lambda: read_data(cfg), in_turn=True)
