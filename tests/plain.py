@@ -54,7 +54,7 @@ def decoded(decoder, stages):
 def constraint_terms(maps):
     """Of the levels 1 to 4: the hinge of each identity but the last.
 
-    Which images are compared at which level is as SAN's released code names them.
+    Which images are compared at which level is as SAN's reference implementation names them.
     """
 
     def distance(level, i, j):

@@ -109,7 +109,7 @@ def test_a_dataset_gets_what_its_textures_version_reads(root, weights, capsys):
 
 
 def test_from_float_to_8_bits():
-    """Rounded, and cut where the released code wraps around."""
+    """Rounded, and cut where the reference implementation wraps around."""
     values = torch.tensor([-7.0, -1.0, -0.999, -0.99, 0.0, 0.5, 1.0, 1.01, 3.0])
     pixels = to_pixels(values.expand(2, 3, 4, -1))
     assert pixels.shape == (2, 4, 9, 3) and pixels.dtype == np.uint8

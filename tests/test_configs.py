@@ -137,7 +137,7 @@ def stages_of(model: str):
 
 
 def check_optimizer_of_both(first, second):
-    """What paper and released code have in common."""
+    """What paper and reference implementation have in common."""
     assert (first.data.height, first.data.width) == (384, 192)
     assert (first.train.batch_size, first.sampler.num_instances) == (64, 4)
     assert (first.train.optim, first.train.lr, first.train.weight_decay) == ("adam", 3.5e-4, 5e-4)
@@ -157,7 +157,7 @@ def test_the_paper():
         assert second.train.lr == 1e-3
 
 
-def test_the_released_code():
+def test_the_reference_implementation():
     """configs/market-train.yaml and cuhk-l-train.yaml: stage 2 goes on where stage 1 ended."""
     schedules = {}
     for first, second in stages_of("magnifiernet_official"):

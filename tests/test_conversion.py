@@ -1,4 +1,4 @@
-"""Checkpoints of the released code: what is converted, what is left out, what is refused."""
+"""Checkpoints of the reference: what is converted, what is left out, what is refused."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from torchreid_magnifier.cli import main
 from torchreid_magnifier.inference.open import open_network
 
 
-def released(num_classes=5):
-    """A state dict by the released names, of that many identities, random but well behaved."""
+def reference(num_classes=5):
+    """A state dict by the reference's names, of that many identities, random but well behaved."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for name, shape in recipe.NUMBERS["shapes"].items():
@@ -30,7 +30,7 @@ def released(num_classes=5):
 
 @pytest.fixture(scope="module")
 def state_dict():
-    return released()
+    return reference()
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_paths_that_do_not_exist(checkpoint, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def san():
-    """A checkpoint as SAN's released code saves it, of 5 identities."""
+    """A checkpoint as SAN's reference implementation saves it, of 5 identities."""
     return {**san_recipe.checkpoint(num_classes=5), "rank1": np.float64(0.5), "epoch": 299}
 
 

@@ -60,7 +60,7 @@ def cut(path):
             "synthetic_pedestrians/images/train/0003_c1_05.jpg",
             "synthetic_pedestrians/images_ps_label/train/0003_c1_05.png",
         ),
-        # the layout of MagnifierNet's released code
+        # the layout of MagnifierNet's reference implementation
         (
             "Market-1501/bounding_box_train/0002_c1s1_000451_03.jpg",
             "Market-1501/segmentation/bounding_box_train/0002_c1s1_000451_03.jpg.npy",
@@ -96,8 +96,8 @@ def test_without_a_root_above_the_image_all_ancestors_are_candidates(root):
 
 def test_the_first_layout_wins_when_there_are_two(tmp_path):
     image = str(tmp_path / "set/bounding_box_train/x.jpg")
-    released = save(tmp_path / "set/segmentation/bounding_box_train/x.jpg.npy", labels_0_to_7())
-    assert find_mask(image, tmp_path) == released
+    reference = save(tmp_path / "set/segmentation/bounding_box_train/x.jpg.npy", labels_0_to_7())
+    assert find_mask(image, tmp_path) == reference
     eanet = save(tmp_path / "set_ps_label/bounding_box_train/x.png", labels_0_to_7())
     assert find_mask(image, tmp_path) == eanet
 

@@ -17,8 +17,8 @@ from torchreid_magnifier.parts import NUM_PARTS
 
 NUM_CLASSES = 3
 SAMPLINGS = {
-    f"{trunk}_{strategy}{kept}": (strategy, kept)
-    for trunk in ("magnifiernet", "magnifiernet_r18")
+    f"{backbone}_{strategy}{kept}": (strategy, kept)
+    for backbone in ("magnifiernet", "magnifiernet_r18")
     for strategy, numbers in (("torso", (2, 6)), ("baseline", range(1, 8)))
     for kept in numbers
 }
@@ -79,7 +79,7 @@ def test_names_of_sampling_strategies(name):
         ("magnifiernet_r18_ab", 1024),
     ],
 )
-def test_embedding_sizes_follow_the_trunk(name, size):
+def test_embedding_sizes_follow_the_backbone(name, size):
     assert build(name).embedding_size == size
 
 
@@ -416,7 +416,7 @@ def test_damaged_imagenet_weights_are_an_error(imagenet_folder):
         build_model("magnifiernet_r18", num_classes=3, pretrained=True)
 
 
-def test_imagenet_weights_reach_the_trunk(imagenet_folder):
+def test_imagenet_weights_reach_the_backbone(imagenet_folder):
     resnet = torchvision.models.resnet18(weights=None)
     torch.save(resnet.state_dict(), imagenet_folder / "resnet18-f37072fd.pth")
     model = build_model("magnifiernet_r18", num_classes=3, pretrained=True)

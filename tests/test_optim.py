@@ -54,7 +54,7 @@ def test_the_papers_schedule_at_its_corners():
     assert rates[70] == pytest.approx(3.5e-6)
 
 
-def test_sans_released_schedule():
+def test_the_schedule_of_sans_reference():
     """``main.py``: 20 epochs of ``8e-6 * 1.259 ** e``, then 300 with steps after every 40."""
     optimizer = make_optimizer(8e-4)
     milestones = [60, 100, 140, 180, 220, 260, 300]

@@ -1,4 +1,4 @@
-"""``magnifiernet_official`` against numbers of the released code (see ``parity/recipe.py``)."""
+"""``magnifiernet_official`` against numbers of the reference (see ``parity/recipe.py``)."""
 
 import copy
 import types
@@ -24,7 +24,7 @@ from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 TENSORS = recipe.ARRAYS
 LOSSES = recipe.NUMBERS["loss"]
-SHARE = 0.0125  # weight of a region's cross-entropy in the released configurations
+SHARE = 0.0125  # weight of a region's cross-entropy in the reference's configurations
 
 
 def crc32(tensor):
@@ -32,7 +32,7 @@ def crc32(tensor):
 
 
 def close(found, name, relative=1e-4):
-    """Within ``relative`` of the largest released value."""
+    """Within ``relative`` of the reference's largest value."""
     error = deviation(found, name)
     assert error < relative, f"{name}: off by {error:.2e} of the largest value"
 
@@ -45,14 +45,14 @@ def deviation(found, name):
 
 @pytest.fixture(scope="module")
 def model():
-    """In float64: the released numbers are of float32, whose own error is 5e-7 of the largest."""
-    released = recipe.state_dict()
+    """In float64: the reference's are of float32, whose own error is 5e-7 of the largest."""
+    reference = recipe.state_dict()
     for name, checksum in recipe.NUMBERS["state_crc32"].items():
-        assert crc32(released[name]) == checksum, f"the recipe gives other weights for {name}"
+        assert crc32(reference[name]) == checksum, f"the recipe gives other weights for {name}"
     model = build_model(
         "magnifiernet_official", recipe.NUM_CLASSES, loss="triplet_sd", pretrained=False
     )
-    model.load_state_dict(convert_official_state_dict(released), strict=True)
+    model.load_state_dict(convert_official_state_dict(reference), strict=True)
     return model.double()
 
 
@@ -101,7 +101,7 @@ def test_features_before_the_bnnecks(model, inside):
     close(inside.fusion.feature, "eval_sfb_raw_lstm")
 
 
-def test_trunk_and_segmentation_logits(inside):
+def test_backbone_and_segmentation_logits(inside):
     close(inside.stage3.mean((2, 3)), "eval_layer3_mean_hw")
     close(inside.stage4.mean((2, 3)), "eval_layer4_mean_hw")
     close(inside.logits, "eval_seg_logits")
@@ -124,7 +124,7 @@ def step(model):
     images, small_labels = recipe.training_batch()
     for tensor, checksum in zip((images, small_labels), recipe.NUMBERS["train_input_crc32"]):
         assert crc32(tensor) == checksum
-    # The released code got labels at an eighth of the size; here they come at the image's.
+    # The reference got labels at an eighth of the size; here they come at the image's.
     label_map = small_labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
     assert torch.equal(shrink_labels(label_map, small_labels.shape[1:]), small_labels)
     batch = torch.cat([images, label_map.unsqueeze(1)], 1).double()
@@ -214,13 +214,13 @@ def test_every_training_loss(step):
 
 
 def test_gradient_norms(step):
-    """That the engine steps along the released objective: its weights act on the gradients."""
+    """That the engine steps along the reference's objective: its weights act on the gradients."""
     placeholders = {name: torch.zeros(shape) for name, shape in recipe.NUMBERS["shapes"].items()}
     for i, name in enumerate(placeholders):  # marks every entry, to find it again
         placeholders[name] = placeholders[name] + i
-    released = list(placeholders)
+    reference = list(placeholders)
     ours = {
-        released[int(tensor.flatten()[0])]: name
+        reference[int(tensor.flatten()[0])]: name
         for name, tensor in convert_official_state_dict(placeholders).items()
     }
     for name, expected in recipe.NUMBERS["grad_norm"].items():
@@ -234,7 +234,7 @@ def test_gradient_norms(step):
 
 # ------------------------------------------------------------------ faults
 #
-# Each of them is a way in which a copy of the released network easily goes wrong.
+# Each of them is a way in which a copy of the reference's network easily goes wrong.
 
 
 def stem_relu(model, monkeypatch):

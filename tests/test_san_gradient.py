@@ -189,29 +189,29 @@ def build(model, lr, stepsize, schedule="exponential_warmup_multi_step"):
 
 
 def plain_two_streams(model, batches, rates, warmup):
-    """What ``main.py`` of the released code does, with both gradients at the old weights.
+    """What ``main.py`` of the reference does, with both gradients at the old weights.
 
     Its betas are 0.9 and 0.999, by which AMSGrad would differ from Adam only after many steps.
     """
     encoder = [p for name, p in model.named_parameters() if not name.startswith("decoder.")]
-    trunk, decoder = list(model.backbone.parameters()), list(model.decoder.parameters())
+    backbone, decoder = list(model.backbone.parameters()), list(model.decoder.parameters())
     common = {"weight_decay": 5e-4, "betas": (0.8, 0.9)}
     lr = 2e-4  # of san_r18
     warming = torch.optim.Adam(encoder, **common)
     warm = torch.optim.Adam(encoder, amsgrad=True, **common)
-    texture_encoder = torch.optim.Adam(trunk, lr=lr, betas=(0.5, 0.999))
+    texture_encoder = torch.optim.Adam(backbone, lr=lr, betas=(0.5, 0.999))
     texture_decoder = torch.optim.Adam(decoder, lr=lr, betas=(0.5, 0.999))
     for epoch, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
         stages = model.backbone(batch[:, :3])
         loss = reconstruction(model, stages, whole_texture(batch))
-        of_texture = torch.autograd.grad(loss, trunk + decoder, retain_graph=True)
+        of_texture = torch.autograd.grad(loss, backbone + decoder, retain_graph=True)
         of_identity = torch.autograd.grad(identity_objective(model, stages), encoder)
         first = warming if epoch < warmup else warm
         first.param_groups[0]["lr"] = rate
         for parameter, gradient in zip(encoder, of_identity):
             parameter.grad = gradient
         first.step()
-        for parameter, gradient in zip(trunk + decoder, of_texture):
+        for parameter, gradient in zip(backbone + decoder, of_texture):
             parameter.grad = gradient
         texture_encoder.step()
         texture_decoder.step()

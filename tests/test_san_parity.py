@@ -1,4 +1,4 @@
-"""``san`` against numbers of the released code in float64 (see ``parity/san_recipe.py``)."""
+"""``san`` against numbers of the reference in float64 (see ``parity/san_recipe.py``)."""
 
 import copy
 import types
@@ -28,37 +28,37 @@ def crc32(tensor):
 
 
 def deviation(found, name):
-    """Of the largest released value; ``found`` may be of the first images alone."""
+    """Of the reference's largest value; ``found`` may be of the first images alone."""
     expected = TENSORS[name][: len(found)]
     assert found.shape == expected.shape
     return float((found.detach() - expected).abs().max() / expected.abs().max())
 
 
 def close(found, name):
-    """Within the tolerance of the largest released value."""
+    """Within the tolerance of the reference's largest value."""
     assert deviation(found, name) < TOLERANCE, name
 
 
 @cache
 def our_names():
-    """Every released name, as in ``NUMBERS``, and what it is called here."""
-    released = list(NUMBERS["shapes"])
-    marks = {name: torch.full(NUMBERS["shapes"][name], i) for i, name in enumerate(released)}
+    """Every name of the reference, as in ``NUMBERS``, and what it is called here."""
+    reference = list(NUMBERS["shapes"])
+    marks = {name: torch.full(NUMBERS["shapes"][name], i) for i, name in enumerate(reference)}
     encoder, decoder = (
         {name.removeprefix(part): mark for name, mark in marks.items() if name.startswith(part)}
         for part in ("encoder.", "decoder.")
     )
     converted = convert_san_state_dict(encoder, decoder)
-    return {released[int(mark.flatten()[0])]: name for name, mark in converted.items()}
+    return {reference[int(mark.flatten()[0])]: name for name, mark in converted.items()}
 
 
 @pytest.fixture(scope="module")
 def model():
     checkpoint = recipe.checkpoint()
-    released = {f"encoder.{n}": t for n, t in checkpoint["state_dict"].items()}
-    released |= {f"decoder.{n}": t for n, t in checkpoint["decoder_state_dict"].items()}
+    reference = {f"encoder.{n}": t for n, t in checkpoint["state_dict"].items()}
+    reference |= {f"decoder.{n}": t for n, t in checkpoint["decoder_state_dict"].items()}
     for name, checksum in NUMBERS["state_crc32"].items():
-        assert crc32(released[name]) == checksum, f"the recipe gives other weights for {name}"
+        assert crc32(reference[name]) == checksum, f"the recipe gives other weights for {name}"
     model = build_model("san", recipe.NUM_CLASSES, "triplet", pretrained=False)
     model.load_state_dict(convert_san_state_dict(checkpoint), strict=True)
     return model.double()
@@ -74,7 +74,7 @@ def images():
     return images.double()
 
 
-def test_embedding_and_trunk(model, images):
+def test_embedding_and_backbone(model, images):
     with torch.no_grad():
         close(model.eval()(images), "eval_v")
         stages = model.backbone(images)
@@ -110,7 +110,7 @@ def test_texture_and_maps_of_the_decoder(model, images):
 
 
 def make_engine(model):
-    """The stock engine with ``san_adam`` at the released learning rate, after its warm-up."""
+    """The stock engine with ``san_adam`` at the reference's learning rate, after its warm-up."""
     optimizer = torchreid.optim.build_optimizer(
         model, "san_adam", lr=8e-4, weight_decay=5e-4, adam_beta2=0.999
     )
@@ -193,19 +193,19 @@ def test_gradients(step, stream):
         name: of_identity.get(name, 0) + of_texture.get(name, 0)
         for name in of_identity.keys() | of_texture.keys()
     }
-    released, names = NUMBERS[f"grad_{stream}"], our_names()
-    for name, norm in released["norm"].items():
+    reference, names = NUMBERS[f"grad_{stream}"], our_names()
+    for name, norm in reference["norm"].items():
         gradient = found.get(names[name])
         if gradient is None:  # not reached by this stream
             assert norm in (0, None), name
             continue
         assert float(gradient.norm()) == pytest.approx(norm, rel=SMOOTHING), name
-        values = pytest.approx(released["first3"][name], rel=1e-5, abs=SMOOTHING * norm)
+        values = pytest.approx(reference["first3"][name], rel=1e-5, abs=SMOOTHING * norm)
         assert gradient.flatten()[:3].tolist() == values, name
     for part in ("encoder", "decoder"):
         ours = [g for n, g in found.items() if n.startswith("decoder.") == (part == "decoder")]
         total = torch.stack([g.norm() for g in ours]).norm() if ours else torch.zeros(())
-        assert float(total) == pytest.approx(released[f"norm_{part}"], rel=SMOOTHING), part
+        assert float(total) == pytest.approx(reference[f"norm_{part}"], rel=SMOOTHING), part
 
 
 def test_batch_statistics(step):
@@ -220,7 +220,7 @@ def test_batch_statistics(step):
 
 
 def test_three_steps_of_the_optimizer(model, batch):
-    """By the engine and san_adam, as by the released code's optimizers.
+    """By the engine and san_adam, as by the reference implementation's optimizers.
 
     In float32, whose gradients here are off by 0.5 % (SAN's network is deep, its batch small).
     """
@@ -244,7 +244,7 @@ def test_three_steps_of_the_optimizer(model, batch):
 
 @pytest.mark.parametrize("num_images", [8, 12, 16, 64])
 def test_constraints_of_other_batches(num_images):
-    """By a loop over the identities, with the images that the released code names."""
+    """By a loop over the identities, with the images that the reference implementation names."""
     generator = torch.Generator().manual_seed(num_images)
     maps = [
         torch.rand(num_images, channels, 4, 2, generator=generator, dtype=torch.float64)

@@ -258,7 +258,7 @@ def test_combineall_trains_with_the_textures_of_query_and_gallery(root):
             "market1501/Market-1501-v15.09.15_texture/bounding_box_train/0002_c1s1_000451_03.png",
         ),
         ("cuhk03/images_labeled/1_001_1_01.png", "cuhk03/images_labeled_texture/1_001_1_01.png"),
-        # the layout of SAN's released code
+        # the layout of SAN's reference implementation
         ("cuhk03/images_labeled/1_001_1_01.png", "cuhk03/texture_cuhk03_labeled/1_001_1_01.png"),
         ("cuhk03/images_labeled/1_001_1_01.jpg", "cuhk03/texture_cuhk03_labeled/1_001_1_01.jpg"),
         ("cuhk03/images_detected/1_001_1_01.png", "cuhk03/texture_cuhk03_detected/1_001_1_01.png"),

@@ -1,6 +1,6 @@
 """Weights and inputs for the parity test, from names and seeds alone.
 
-``official_128x64.npz`` and ``.json`` hold what the released MagnifierNet code
+``official_128x64.npz`` and ``.json`` hold what MagnifierNet's reference implementation
 (https://github.com/NIRVANALAN/magnifiernet_reid, CUHK03-L configuration, 751 identities) gave for
 them: outputs in evaluation and training, losses, gradient norms, the names and shapes of its state
 dict. No trained weights and no photographs are involved.
@@ -28,7 +28,7 @@ _MASK_BIAS = [2.74, -6.68, 6.2, -4.83, -1.87, 0.04, 4.72, -0.55]
 
 
 def state_dict() -> dict[str, torch.Tensor]:
-    """A state dict by the released names, filled from them."""
+    """A state dict by the reference's names, filled from them."""
     return {
         name: torch.from_numpy(_fill(name, tuple(shape)))
         for name, shape in NUMBERS["shapes"].items()

@@ -1,6 +1,6 @@
 """Weights and inputs for SAN's parity test, from names and seeds alone.
 
-``san_256x128.npz`` and ``.json`` hold what SAN's released code
+``san_256x128.npz`` and ``.json`` hold what SAN's reference implementation
 (https://github.com/microsoft/Semantics-Aligned-Representation-Learning-for-Person-Re-identification,
 767 identities) gave for them in float64: outputs in evaluation and training, losses, gradients,
 batch statistics, three steps of its optimizers, the names and shapes of its two state dicts. The
@@ -35,7 +35,7 @@ _GAINS = {
 
 
 def checkpoint(num_classes: int = NUM_CLASSES) -> dict[str, dict[str, torch.Tensor]]:
-    """As the released code saves it: encoder and decoder by their own names, filled from them."""
+    """As the reference saves it: encoder and decoder by their own names, filled from them."""
     parts: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "decoder": {}}
     for name, shape in NUMBERS["shapes"].items():
         part, own = name.split(".", 1)

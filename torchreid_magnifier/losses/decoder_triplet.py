@@ -26,7 +26,7 @@ class DecoderTripletLoss(nn.Module):
     images of the identity, n is one of the identity that follows it in the batch.
 
     Source: Jin et al., AAAI 2020 ("Triplet ReID constraints"); which images, and the sum in place
-    of a mean, as in the released code, ``main.py``.
+    of a mean, as in the reference implementation, ``main.py``.
 
     Args:
         margin: of the hinge.

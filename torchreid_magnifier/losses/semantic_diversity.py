@@ -49,7 +49,7 @@ class SemanticDiversityLoss(nn.Module):
 
     Args:
         eps: smallest denominator of a cosine. Default 1e-6.
-        positive_only: a constant 0 once the mean is not positive, as in the released code: regions
+        positive_only: a constant 0 once the mean is not positive, as in the reference: regions
             that are unlike each other already are not driven further apart.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Renaming a released state dict, and seeing that it is complete and of the right shapes."""
+"""Renaming a reference's state dict, and seeing that it is complete and of the right shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ..checkpoint import CheckpointError, list_names
 
 @dataclass(frozen=True)
 class Conversion:
-    """From what the released code of a paper saves to a model here.
+    """From what the reference implementation of a paper saves to a model here.
 
     Attributes:
         model: name of the model that converted checkpoints are of.
         classifier: entry there with one row for each training identity.
-        prefixes: of the released names, and ours; both are followed by a dot.
+        prefixes: of the reference's names, and ours; both are followed by a dot.
         source: what the checkpoint must be of, for messages.
         file: what to give instead of another one, for messages.
         widths: the published ones, for messages.
-        height, width: of the images that it was released for, in pixels.
+        height, width: of the images that the reference is for, in pixels.
         dist_metric: that it is tested with.
     """
 
@@ -34,31 +34,31 @@ class Conversion:
     width: int
     dist_metric: str
 
-    def rename(self, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def rename(self, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The same tensors by our names, for ``load_state_dict(strict=True)`` of ``model``.
 
         Args:
-            released: tensors by the released names.
+            reference: tensors by the reference's names.
 
         Raises:
             CheckpointError: if an entry is missing, not known, or of another shape, with its name.
         """
         names = self._names()
         faults = [
-            list_names(names.keys() - released.keys(), "missing"),
-            list_names(released.keys() - names.keys(), "not known"),
+            list_names(names.keys() - reference.keys(), "missing"),
+            list_names(reference.keys() - names.keys(), "not known"),
         ]
         if any(faults):
             raise CheckpointError(
                 f"This is not a checkpoint of {self.source}, by its entries: "
                 f"{'; '.join(filter(None, faults))}. Give {self.file}."
             )
-        converted = {ours: released[name] for name, ours in names.items()}
+        converted = {ours: reference[name] for name, ours in names.items()}
         expected = self._shapes(self.num_classes(converted))
         misshapen = {
-            f"{name} {tuple(released[name].shape)} instead of {tuple(expected[ours].shape)}"
+            f"{name} {tuple(reference[name].shape)} instead of {tuple(expected[ours].shape)}"
             for name, ours in names.items()
-            if released[name].shape != expected[ours].shape
+            if reference[name].shape != expected[ours].shape
         }
         if misshapen:
             raise CheckpointError(
@@ -74,12 +74,12 @@ class Conversion:
         return len(classifier) if classifier.numel() > 1 else 1
 
     def _names(self) -> dict[str, str]:
-        """Every released entry and what it is called here."""
-        released = {ours: prefix for prefix, ours in self.prefixes.items()}
+        """Every entry of the reference and what it is called here."""
+        reference = {ours: prefix for prefix, ours in self.prefixes.items()}
         names = {}
         for name in self._shapes(num_classes=1):
-            prefix = next(ours for ours in released if name.startswith(f"{ours}."))
-            names[released[prefix] + name.removeprefix(prefix)] = name
+            prefix = next(ours for ours in reference if name.startswith(f"{ours}."))
+            names[reference[prefix] + name.removeprefix(prefix)] = name
         return names
 
     def _shapes(self, num_classes: int) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ class BNNeck(nn.BatchNorm1d):
     Args:
         channels: width of the embedding.
         shift: keep a shift that is never trained, zero unless a checkpoint brings another: the
-            frozen bias of the released code.
+            frozen bias of the reference implementation.
     """
 
     def __init__(self, channels: int, shift: bool = False) -> None:
@@ -50,7 +50,7 @@ def projected(channels: int, width: int) -> nn.Sequential:
 def classifier(channels: int, num_classes: int, bias: bool = False) -> nn.Linear:
     """The identity classifier after a BNNeck: small random weights, no bias (Luo et al.).
 
-    The released code's has a ``bias``, zero at first.
+    That of the reference implementation has a ``bias``, zero at first.
     """
     layer = nn.Linear(channels, num_classes, bias=bias)
     nn.init.normal_(layer.weight, std=0.001)

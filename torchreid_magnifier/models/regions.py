@@ -33,7 +33,7 @@ def region_maps(
 
     Binary maps rescaled by bilinear interpolation; over the K regions, background included, they
     sum to one everywhere. With ``nearest`` scaling they stay binary: each cell takes the label at
-    its upper left corner, as in the released code (even rows and columns at half the size).
+    its upper left corner, as in the reference (even rows and columns at half the size).
     """
     binary = F.one_hot(labels, NUM_PARTS).permute(0, 3, 1, 2).to(dtype)
     if scaling == "nearest":

@@ -48,8 +48,8 @@ def open_parts(weights: str | None, device: torch.device | str = "cpu") -> Netwo
     network = open_network(weights or default_weights(), device=device)
     if not network.model.has_parts:
         raise ParsingError(
-            f"{network.card.name} is of the model {network.card.model}, which sees no parts: expected "
-            "weights of a MagnifierNet with a mask module"
+            f"{network.card.name} is of the model {network.card.model}, which sees no parts: "
+            "expected weights of a MagnifierNet with a mask module"
         )
     return network
 

@@ -9,7 +9,7 @@ class GlobalBranch(nn.Module):
     """Global average pooling of stage 4 and a BNNeck (paper section 3; Luo et al., 2019).
 
     Args:
-        channels: width of the trunk's stage 4, also of the feature.
+        channels: width of the backbone's stage 4, also of the feature.
         shift: see ``BNNeck``.
     """
 

@@ -1,4 +1,4 @@
-"""Mask module (M): predicts the body parts of an image from the trunk's last feature map."""
+"""Mask module (M): predicts the body parts of an image from the backbone's last feature map."""
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,12 @@ class MaskModule(nn.Module):
     """3x3 deconvolution of stride 2, batch norm, ReLU, 1x1 convolution to one logit a part.
 
     Source: paper section 3.1 (the head of Mask R-CNN, with He initialisation as there). The widths
-    are the released code's; its initialisation, normal with a standard deviation of 0.001
+    are the reference's; its initialisation, normal with a standard deviation of 0.001
     (``init_std``), is not: from random weights it holds the masks back for the first hundred
     steps.
 
     Args:
-        channels: width of the trunk's stage 4; the deconvolution has an eighth of it.
+        channels: width of the backbone's stage 4; the deconvolution has an eighth of it.
         init_std: standard deviation of the first weights in place of He's.
     """
 

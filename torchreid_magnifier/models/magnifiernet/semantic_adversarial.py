@@ -60,10 +60,10 @@ class RegionSampler:
 class SemanticAdversarialBranch(nn.Module):
     """Own bottleneck on stage 3, erased regions, max-pooling, 1x1 convolution, BNNeck (Eq. 2).
 
-    At inference nothing is erased. The widths are the released code's.
+    At inference nothing is erased. The widths are the reference implementation's.
 
     Args:
-        channels: width of the trunk's stage 3, also of the feature.
+        channels: width of the backbone's stage 3, also of the feature.
         shift: see ``BNNeck``.
     """
 

@@ -1,7 +1,7 @@
 """Semantic Fusion Branch (SFB): one feature a body region, fused by a GRU.
 
 With ``fusion='concat'`` it is the ablation branch (AB) of the paper's Fig. 4, with ``'lstm'`` the
-branch of the released code.
+branch of the reference implementation.
 """
 
 from typing import NamedTuple
@@ -109,7 +109,7 @@ class SemanticFusionBranch(nn.Module):
     Args:
         channels: width of the trunk's stage 3, also of every feature.
         fusion: ``gru`` (the paper's branch), ``concat`` (its ablation branch, Fig. 4), ``lstm``
-            (the released code's) or ``mean``.
+            (the reference implementation's) or ``mean``.
         shift: see ``BNNeck``.
     """
 

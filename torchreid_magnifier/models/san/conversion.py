@@ -1,4 +1,4 @@
-"""Checkpoints of SAN's released code, renamed for ``san``.
+"""Checkpoints of SAN's reference implementation, renamed for ``san``.
 
 Source of the names: https://github.com/microsoft/Semantics-Aligned-Representation-Learning-for-Person-Re-identification,
 main.py and torchreid/models/resnet.py.
@@ -14,9 +14,9 @@ from ...checkpoint import state_dict_of
 from ..conversion import Conversion
 
 DECODER_KEY = "decoder_state_dict"
-"""Beside ``state_dict``: what tells SAN's released checkpoints from others."""
+"""Beside ``state_dict``: what tells checkpoints of SAN's reference implementation from others."""
 
-_DECODER = "decoder."  # before the decoder's released names, where both dicts are in one
+_DECODER = "decoder."  # before the decoder's names in the reference, where both dicts are in one
 _ENCODER_CHILDREN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 _ENCODER_PREFIXES = {
     **{child: f"backbone.{child}" for child in _ENCODER_CHILDREN},
@@ -35,8 +35,8 @@ SAN = Conversion(
     model="san",
     classifier="classifier.weight",
     prefixes=_ENCODER_PREFIXES
-    | {_DECODER + released: _DECODER + ours for released, ours in _DECODER_PREFIXES.items()},
-    source="the released SAN code (encoder and decoder)",
+    | {_DECODER + reference: _DECODER + ours for reference, ours in _DECODER_PREFIXES.items()},
+    source="SAN's reference implementation (encoder and decoder)",
     file="the file that it saved, such as checkpoint_ep300.pth.tar",
     widths="ResNet-50, 512 features, decoder of 512, 256, 64, 32 and 16",
     height=256,
@@ -47,7 +47,7 @@ SAN_ENCODER = replace(
     SAN,
     model="san_encoder",
     prefixes=_ENCODER_PREFIXES,
-    source="the encoder of the released SAN code",
+    source="the encoder of SAN's reference implementation",
     widths="ResNet-50, 512 features",
 )
 
@@ -55,10 +55,10 @@ SAN_ENCODER = replace(
 def convert_san_state_dict(
     state_dict: Mapping[str, Any], decoder_state_dict: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Renames state dicts of SAN's released code for ``san``.
+    """Renames state dicts of SAN's reference implementation for ``san``.
 
     Args:
-        state_dict: tensors of the encoder by the released names, with ``module.`` of
+        state_dict: tensors of the encoder by the reference's names, with ``module.`` of
             ``nn.DataParallel`` or not; or a whole checkpoint that holds it, and the decoder's as
             ``decoder_state_dict``.
         decoder_state_dict: tensors of the decoder, likewise. Without one in either place the
@@ -73,10 +73,10 @@ def convert_san_state_dict(
         CheckpointError: if an entry is missing, not known, or of another shape, with its name; the
             decoder's names are told with ``decoder.`` before them.
     """
-    released = state_dict_of(state_dict)
+    reference = state_dict_of(state_dict)
     if decoder_state_dict is None:
         decoder_state_dict = state_dict.get(DECODER_KEY)
     if decoder_state_dict is None:
-        return SAN_ENCODER.rename(released)
+        return SAN_ENCODER.rename(reference)
     decoder = state_dict_of(decoder_state_dict)
-    return SAN.rename(released | {_DECODER + name: tensor for name, tensor in decoder.items()})
+    return SAN.rename(reference | {_DECODER + name: tensor for name, tensor in decoder.items()})

@@ -1,7 +1,7 @@
 """SAN's decoder (SA-Dec): from the encoder's stages to the texture of the person's whole surface.
 
 Jin et al., "Semantics-Aligned Representation Learning for Person Re-identification", AAAI 2020;
-layers, widths and initialisation are those of its released code (``main.py``).
+layers, widths and initialisation are those of its reference implementation (``main.py``).
 """
 
 from collections.abc import Sequence
