@@ -121,7 +121,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file is one by its name or, as downloads may have another, by its beginning."""
+    """Return whether a file is one by its name or, where that is another, by its beginning."""
     if path.suffix == SAFETENSORS:
         return True
     with open(path, "rb") as file:

@@ -320,7 +320,7 @@ def _float_tiff(path: str | os.PathLike[str]) -> Image.Image | None:
 
 
 def _load_whole(image: Image.Image) -> None:
-    """Decode all pixels, also where somebody told Pillow to be content with half of them."""
+    """Decode all pixels, also where somebody has set Pillow to be content with half of them."""
     with _nothing_truncated():
         image.load()
 

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, and memory that processes share."""
+"""The share of the machine that this process may use: cores, and memory that processes share."""
 
 import math
 import os

@@ -111,7 +111,7 @@ def dataset_names() -> list[str]:
 
 
 def trains_only(name: str) -> bool:
-    """Whether a dataset has images to train on only, where its class tells it."""
+    """Return whether a dataset has images to train on only, where its class says so."""
     return getattr(_image_datasets().get(name), "only_to_train", False)
 
 

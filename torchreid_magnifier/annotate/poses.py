@@ -1,4 +1,4 @@
-"""What is known of one person's pose in an image, from whichever set of keypoints."""
+"""One person's pose in an image, from whichever set of keypoints."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _pose(joints: np.ndarray, looks: float, score: float, **head: np.ndarray) ->
     """Completes a pose by its heading. ``looks``: pixels from the ears to the nose, in x."""
     points = dict.fromkeys(("face", "crown", "neck"), np.full(2, np.nan)) | head
     pose = Pose(joints, heading=np.zeros(2), score=score, **points)
-    # The shoulders tell how far the body is turned; nose and knees, which bend forward, to which
+    # The shoulders say how far the body is turned; nose and knees, which bend forward, to which
     # side.
     width = joints[SHOULDERS][0, 0] - joints[SHOULDERS][1, 0]
     bend = joints[KNEES] - (joints[HIPS] + joints[ANKLES]) / 2

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="torchreid-magnifier",
         description="MagnifierNet and SAN for torchreid, trained and tested by its own engine.",
-        epilog=f"commands:\n{lines}\n\n'torchreid-magnifier COMMAND --help' tells its options",
+        epilog=f"commands:\n{lines}\n\n'torchreid-magnifier COMMAND --help' says its options",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")

@@ -106,7 +106,7 @@ def _draw(found: Calibration, pairs: Pairs, path: Path) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What can be found before any work."""
+    """Check what can be checked before any work."""
     if args.dataset is not None:
         from ..registry import dataset_names
 

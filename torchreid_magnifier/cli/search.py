@@ -71,11 +71,11 @@ def main(argv: Sequence[str]) -> int:
     if args.out:
         from ..inference.explain.sheets import search_sheet
 
-        figure, told, missing = search_sheet(
+        figure, line, missing = search_sheet(
             queries, gallery, found, args.metric, args.gallery.name, _DRAWN
         )
         save(figure, args.out)
-        print(f"{args.out}: {told}")
+        print(f"{args.out}: {line}")
         if missing:
             lines = [f"drawn as grey, because they cannot be read here: {len(missing)}"]
             print("\n  ".join([*lines, *map(str, missing)]), file=sys.stderr)
@@ -102,7 +102,7 @@ def _table(
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What can be found before any work."""
+    """Check what can be checked before any work."""
     if args.out:
         check_picture(args.out)
     for option in ("csv", "index_file"):

@@ -31,9 +31,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand."""
     args = _parser().parse_args(argv)
     check_picture(args.out)
-    figure, told = args.draw(args)
+    figure, line = args.draw(args)
     save(figure, args.out)
-    print(f"{args.out}: {told}")
+    print(f"{args.out}: {line}")
     return 0
 
 

@@ -187,7 +187,7 @@ class ImageDataset(torchreid_data.ImageDataset):  # type: ignore[misc]
 
 
 class _SidecarDataset(ImageDataset):
-    """What stands before a dataset class to give its training images their sidecar files.
+    """Stands before a dataset class to give its training images their sidecar files.
 
     Attributes:
         what: they are called.
@@ -272,7 +272,7 @@ def _reads_as_torchreid(cls: type[Any]) -> bool:
 
 
 class _MaskedDataset(_SidecarDataset):
-    """What :func:`with_masks` puts before a dataset class."""
+    """The class that :func:`with_masks` puts before a dataset class."""
 
     what, suffix, item_key = "masks", MASKS_SUFFIX, "mask"
     read_sidecar = staticmethod(MASKS.read)
@@ -284,7 +284,7 @@ class _MaskedDataset(_SidecarDataset):
 
 
 class _TexturedDataset(_SidecarDataset):
-    """What :func:`with_textures` puts before a dataset class."""
+    """The class that :func:`with_textures` puts before a dataset class."""
 
     what, suffix, item_key = "textures", TEXTURES_SUFFIX, "texture"
     read_sidecar = staticmethod(TextureFiles.read)

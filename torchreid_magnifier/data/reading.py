@@ -19,7 +19,7 @@ from .datasets import DatasetError
 
 _SHOWN = 8  # names of what is in a folder
 _LOOKED_AT = 200  # entries of a folder in which a misplaced one is searched for
-# Local variables of dataset classes that tell what they were reading.
+# Local variables of dataset classes that say what they were reading.
 _TELLING = re.compile("path|name|file|dir|info|line|pattern|pid|cam|split", re.IGNORECASE)
 
 
@@ -123,12 +123,12 @@ def _state(frames: list[FrameType]) -> list[str]:
     """Return what the class was reading, from its variables."""
     for frame in reversed(frames):
         if isinstance(frame.f_locals.get("self"), torchreid_data.Dataset):
-            told = {
+            found = {
                 key: getattr(value, "pattern", value)
                 for key, value in frame.f_locals.items()
                 if _TELLING.search(key) and isinstance(value, str | int | re.Pattern)
             }
-            return ["when it read", *(f"  {key}: {value}" for key, value in told.items())]
+            return ["when it read", *(f"  {key}: {value}" for key, value in found.items())]
     return []
 
 

@@ -73,7 +73,7 @@ def evaluate_rank(
 
 
 class _People:
-    """Who is to be found for each query, and who does not count.
+    """The right answers of each query, and those that do not count.
 
     Attributes:
         gallery: people on the gallery images, (G,), numbered from 0.

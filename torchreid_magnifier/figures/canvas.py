@@ -1,4 +1,4 @@
-"""What all figures share: colours, titles, sheets of pictures, diagrams, and files."""
+"""Shared by all figures: colours, titles, sheets of pictures, diagrams, and files."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from ..files import write_atomically
 
 SERIES = ("#888888", "#0077bb", "#ee7733", "#009988")  # Paul Tol's "vibrant" colours
-# Told apart also by colour-blind readers, and by signs beside the colour.
+# Colour-blind readers see them apart too, and by signs beside the colour.
 RIGHT, WRONG, UNKNOWN, ASKED = "#117733", "#cc3311", "#999999", "#222222"
 INK, FAINT = "#222222", "#666666"
 DPI = 160

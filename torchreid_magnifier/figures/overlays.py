@@ -1,4 +1,4 @@
-"""Body parts and heat over images, and what tells which colour is which."""
+"""Body parts and heat over images, and the legends of their colours."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ HEAT = ListedColormap(colormaps["inferno"](np.linspace(0.12, 1, 256)), "heat")
 
 
 class HeatBar(NamedTuple):
-    """What the colours of heat say, and what the lowest and the highest of them mean."""
+    """Legend of the colours of heat, with the meaning of the lowest and the highest."""
 
     label: str
     ends: tuple[str, str] = ("low", "high")

@@ -54,7 +54,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Card:
-    """What must be known of a trained network in order to use it, compare it and cite it.
+    """The record of a trained network: all that it takes to use it, compare it and cite it.
 
     Attributes:
         name: of the weights, or the path of their file.

@@ -191,7 +191,7 @@ def _attempt(link: str, card: Card, folder: Path) -> None:
 
 
 class _WrongSize(Exception):
-    """What comes cannot be the file."""
+    """Raised where what comes cannot be the file."""
 
 
 def _transfer(link: str, card: Card, path: Path) -> str | None:

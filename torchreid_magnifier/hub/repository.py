@@ -1,4 +1,4 @@
-"""Where trained networks come from and go to: names, files, folders, links, the Hugging Face Hub.
+"""Sources and targets of trained networks: names, files, folders, links, the Hugging Face Hub.
 
 A network's folder, or its repository on the Hub, holds ``model.safetensors``, its card as
 ``config.json``, and the same for readers as ``README.md``.
@@ -197,7 +197,7 @@ def push(folder: Path, repository: str, private: bool = False, token: str | None
 
 
 def _asking_the_hub(source: str, ask: Callable[[], Any]) -> Any:
-    """What ``ask`` returns; what it raises becomes one line.
+    """Return what ``ask`` returns; what it raises becomes one line.
 
     ``huggingface_hub`` raises errors of its own, of its HTTP library and of the file system.
     """

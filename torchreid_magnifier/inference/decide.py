@@ -82,7 +82,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What similarities of a network's embeddings mean, on the images that were looked at.
+    """The meaning of similarities of a network's embeddings, on the images looked at.
 
     Attributes:
         made: the network and the preprocessing of its images.

@@ -245,7 +245,7 @@ def _sample(vectors: np.ndarray, count: int, metric: str) -> tuple[np.ndarray, n
 
 
 def _holds(index: Any, vectors: np.ndarray, metric: str) -> bool:
-    """Whether a sample of the rows is in the index as it is in the gallery."""
+    """Return whether a sample of the rows is in the index as it is in the gallery."""
     if hasattr(index, "make_direct_map"):
         index.make_direct_map()
     rows, sample = _sample(vectors, _SAMPLE, metric)

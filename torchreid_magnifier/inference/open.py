@@ -63,12 +63,12 @@ class Network:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What its images need."""
+        """Return what its images need."""
         return Preprocessing(self.card.height, self.card.width, self.card.mean, self.card.std)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Return the device of the model."""
         return next(self.model.parameters()).device
 
     def embed(

@@ -21,7 +21,7 @@ NO_FRAME = -1  # the frame's number of an image
 
 
 class Place(NamedTuple):
-    """Where a picture is: a path, and the number of a video's frame or ``NO_FRAME``."""
+    """The place of a picture: a path, and the number of a video's frame or ``NO_FRAME``."""
 
     path: str
     frame: int

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def process_count() -> int:
-    """How many processes share a batch; 1 without a process group."""
+    """Return how many processes share a batch; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

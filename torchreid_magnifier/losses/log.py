@@ -1,4 +1,4 @@
-"""What the model's own losses were: in the last batch, and on average in every epoch."""
+"""The values of a model's own losses: in the last batch, and on average in every epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ class LossLog:
 
     @property
     def is_beginning(self) -> bool:
-        """Whether no more than one batch has come so far, of all epochs."""
+        """Return whether no more than one batch has come so far, of all epochs."""
         return not self.history and len(self._epoch) < 2
 
     @property

@@ -296,7 +296,7 @@ class ReIDModel(nn.Module):
 
     @property
     def is_replica(self) -> bool:
-        """Whether this is a copy that ``nn.DataParallel`` made for one step."""
+        """Return whether this is a copy that ``nn.DataParallel`` made for one step."""
         return getattr(self, "_is_replica", False)
 
     def _train_forward(self, rgb: Tensor, extra: Tensor | None) -> Any:

@@ -44,14 +44,14 @@ class Conversion:
             CheckpointError: if an entry is missing, not known, or of another shape, with its name.
         """
         names = self._names()
-        faults = [
+        problems = [
             list_names(names.keys() - reference.keys(), "missing"),
             list_names(reference.keys() - names.keys(), "not known"),
         ]
-        if any(faults):
+        if any(problems):
             raise CheckpointError(
                 f"This is not a checkpoint of {self.source}, by its entries: "
-                f"{'; '.join(filter(None, faults))}. Give {self.file}."
+                f"{'; '.join(filter(None, problems))}. Give {self.file}."
             )
         converted = {ours: reference[name] for name, ours in names.items()}
         expected = self._shapes(self.num_classes(converted))

@@ -69,7 +69,7 @@ def _with(pair: tuple[float, float], side: int, value: float) -> tuple[float, fl
 
 @dataclass(frozen=True)
 class View:
-    """How the camera sees one person (weak perspective).
+    """One person as the camera sees it (weak perspective).
 
     Attributes:
         yaw: 0 the person faces the camera, pi/2 walks to the right, pi shows the back.

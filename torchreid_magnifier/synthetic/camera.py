@@ -24,7 +24,7 @@ WALKWAY = 1.35 * HEIGHT * SCALE  # height in the strip at which people walk
 
 @dataclass(frozen=True)
 class Camera:
-    """How one camera sees and records.
+    """One camera: how it sees and records.
 
     Attributes:
         place: name of the backdrop.

@@ -1,4 +1,4 @@
-"""What makes a synthetic person that person: build, hair, clothes, shoes, bag.
+"""The looks of a synthetic person: build, hair, clothes, shoes, bag.
 
 Colours come from a short list of everyday ones, so many people share them, and half of the
 identities come in pairs: the second of a pair is the first with two or three details changed.

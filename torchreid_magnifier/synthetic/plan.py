@@ -68,7 +68,7 @@ class Entry:
 
     @property
     def occluded(self) -> bool:
-        """Whether the person is heavily occluded."""
+        """Return whether the person is heavily occluded."""
         return self.shot.occlusion == "heavy"
 
 

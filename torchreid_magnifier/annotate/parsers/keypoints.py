@@ -1,6 +1,6 @@
 """The parser ``keypoints``: poses from files, by other programs or by hand.
 
-Three formats, told apart by the file's ending:
+Three formats, by the file's ending:
 
 * ``.pkl``: EANet's ``im_path_to_kpt.pkl``, image path -> ``{'kpt': (17, 3) array, 'im_h_w': ...}``;
 * ``.json``: COCO's annotations (``images`` and ``annotations``), its results (a list of

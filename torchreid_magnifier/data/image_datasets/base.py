@@ -1,4 +1,4 @@
-"""What the image datasets share: the search for files, its errors, and sets for one use only."""
+"""Shared by the image datasets: the search for files, its errors, and sets for one use only."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class CheckedImageDataset(ImageDataset):
             name: regular expression of a whole file name without its ending, with the group
                 ``pid`` and, if they have a camera, ``camid`` (``own_pid`` and ``own_camid`` in
                 an alternative).
-            camid: their camera, if their names do not tell it.
+            camid: their camera, if their names do not say it.
 
         Raises:
             DatasetError: a name that does not match.

@@ -1,4 +1,4 @@
-"""Where a network is active, and how alike the features of body regions are."""
+"""Maps of where a network is active, and how alike the features of body regions are."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a network finds in a dataset, and which regions of it resemble the query's."""
+"""Rankings of a dataset by a network, and which regions of it resemble the query's."""
 
 import contextlib
 import os
@@ -120,7 +120,7 @@ def _read_dataset(dataset: str, root: str) -> Any:
 
 @dataclass(frozen=True)
 class Search:
-    """How far every gallery image is from every query.
+    """Return the distance of every gallery image from every query.
 
     Attributes:
         distances: (Q, G), cosine.

@@ -175,9 +175,9 @@ def rankings_sheet(
         f"What {'the networks find' if len(seen) > 1 else 'the network finds'} in {dataset}\n"
         f"{how}Nearest gallery images from left to right, with their cosine similarities."
     )
-    told = "; ".join(f"{name}: {measure}" for name, measure in measures.items())
+    line = "; ".join(f"{name}: {measure}" for name, measure in measures.items())
     figure = figures.rankings_figure(examples, title, WHY[why])
-    return figure, f"queries: {len(examples)} of {len(images.query)}; {told}"
+    return figure, f"queries: {len(examples)} of {len(images.query)}; {line}"
 
 
 def regions_sheet(
@@ -201,8 +201,8 @@ def regions_sheet(
         "How alike the features of two body regions are\n"
         f"Mean cosine similarity over the {len(paths)} test images of {dataset}."
     )
-    told = f"images: {len(paths)}; mean of all pairs (SD loss): {', '.join(means)}"
-    return figures.similarity_figure(drawn, title), told
+    line = f"images: {len(paths)}; mean of all pairs (SD loss): {', '.join(means)}"
+    return figures.similarity_figure(drawn, title), line
 
 
 def search_sheet(

@@ -23,7 +23,7 @@ Run = Callable[[Tensor], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported network is from the network itself.
+    """The distance of an exported network from the network itself.
 
     The part label of a cell is the largest of eight logits. Where two are equal up to rounding,
     two programs may choose differently, and the embedding differs visibly then: such images are

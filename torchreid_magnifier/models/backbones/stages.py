@@ -1,4 +1,4 @@
-"""What backbones share: stages in a row, the first of which can be computed again."""
+"""Shared by backbones: stages in a row, the first of which can be computed again."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

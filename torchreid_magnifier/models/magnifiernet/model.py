@@ -254,7 +254,7 @@ class MagnifierNet(ReIDModel):
         return found
 
     def _convolve(self, rgb: Tensor) -> "_FeatureMaps":
-        """What takes the time: all that convolves."""
+        """Compute what takes the time: all that convolves."""
         *_, stage3, stage4 = self.backbone(rgb)
         if self.projections is not None:
             stage3, stage4 = (
@@ -276,7 +276,7 @@ class MagnifierNet(ReIDModel):
 
 
 class _FeatureMaps(NamedTuple):
-    """What the branches pool, and what the mask module says; None without the branch.
+    """The maps that the branches pool, and the mask module's logits; None without the branch.
 
     Attributes:
         stage3, stage4: of the backbone, projected.

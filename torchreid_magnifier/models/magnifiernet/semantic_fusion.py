@@ -90,7 +90,7 @@ FUSIONS = {"gru": GRUFusion, "lstm": LSTMFusion, "mean": MeanFusion, "concat": C
 
 
 class Fused(NamedTuple):
-    """What SFB makes of N images.
+    """Output of SFB for N images.
 
     Attributes:
         feature, embedding: the fused feature before and after the BNNeck, each ``(N, C)``.

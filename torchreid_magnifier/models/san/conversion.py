@@ -14,7 +14,7 @@ from ...checkpoint import state_dict_of
 from ..conversion import Conversion
 
 DECODER_KEY = "decoder_state_dict"
-"""Beside ``state_dict``: what tells checkpoints of SAN's reference implementation from others."""
+"""Beside ``state_dict``: what only checkpoints of SAN's reference implementation have."""
 
 _DECODER = "decoder."  # before the decoder's names in the reference, where both dicts are in one
 _ENCODER_CHILDREN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
@@ -71,7 +71,7 @@ def convert_san_state_dict(
 
     Raises:
         CheckpointError: if an entry is missing, not known, or of another shape, with its name; the
-            decoder's names are told with ``decoder.`` before them.
+            decoder's names are reported with ``decoder.`` before them.
     """
     reference = state_dict_of(state_dict)
     if decoder_state_dict is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Decoded(NamedTuple):
-    """What the decoder makes of N images of height H and width W.
+    """Output of the decoder for N images of height H and width W.
 
     Attributes:
         texture: ``(N, 3, H, 2W)``; textures lie in [-1, 1], what is decoded is not bounded.
