@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import json
+import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -239,6 +241,18 @@ def test_strangers_are_nobody_and_the_others_somebody(people, calibration):
     assert (rows[~known] >= 0).mean() <= 60 * 0.001 * 2  # 60 comparisons each
 
 
+def test_vectors_of_a_frame_are_answered_in_their_places(people, calibration):
+    embeddings, pids, camids = people
+    gallery = rows_of(embeddings, np.flatnonzero(camids == 0))
+    queries = rows_of(embeddings, np.flatnonzero(camids == 1))
+    expected = decide(queries, gallery, calibration)
+    vectors = np.insert(queries.vectors, 2, np.nan, axis=0)  # an empty box
+    found = decide(vectors, gallery, calibration)
+    assert found[2].row == -1 and np.isnan(found[2].score)
+    assert found[:2] + found[3:] == expected
+    assert decide(vectors[:0], gallery, calibration) == []
+
+
 def test_a_gallery_of_other_cameras_is_warned_of(people, calibration):
     embeddings, *_ = people
     with warnings.catch_warnings():
@@ -375,3 +389,30 @@ def test_mistakes_of_calibrate(crowd, capsys):
     with pytest.raises(SystemExit):
         main([*words, "--images", "people", "--out", "c.json", "--rates", "2"])
     assert "expected a rate such as 1% or 0.01, found 2" in capsys.readouterr().err
+
+
+def test_the_program_of_the_guide(crowd, capsys):
+    """The person in the first box is in the gallery, nobody is in the second."""
+    pytest.importorskip("sklearn")
+    guide = Path(__file__).parents[1] / "docs" / "guides" / "decide.md"
+    program = re.findall(r"^```python\n(.*?)^```", guide.read_text("utf-8"), re.M | re.S)[-1]
+    assert len(program.splitlines()) <= 20
+    (folder := Path("log/stage2")).parent.mkdir()
+    Path("run").rename(folder)
+    weights = str(folder / "model" / "model.pth.tar-1")
+    assert main(["extract", "people/?/c1.png", "--weights", weights, "--out", "gallery.npz"]) == 0
+    words = ["calibrate", "--weights", weights, "--images", "people", "--out", "calibration.json"]
+    assert main([*words, "--rates", "50%"]) == 0
+    values = json.loads(Path("calibration.json").read_text())
+    values["thresholds"][0].update(rate=0.01, value=0.9999)  # of a trained network it is lower
+    Path("calibration.json").write_text(json.dumps(values))
+    frame = Image.new("RGB", (250, 180), "black")
+    person = Image.open("people/3/c1.png").resize((64, 128), Image.Resampling.NEAREST)
+    frame.paste(person, (40, 30))
+    frame.save("frame.png")
+    os.rename(weights, "log/stage2/model/model.pth.tar-40")
+    capsys.readouterr()
+    exec(program, {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("[40, 30, 104, 158] people/3/c1.png 1.000 ")
+    assert second.startswith("[150, 20, 214, 148] unknown ")

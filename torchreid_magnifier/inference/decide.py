@@ -355,7 +355,7 @@ def calibrate(
 
 
 def decide(
-    queries: Embeddings,
+    queries: Embeddings | np.ndarray,
     gallery: Embeddings,
     calibration: Calibration,
     rate: float = 0.01,
@@ -367,7 +367,8 @@ def decide(
     threshold up to N times as often.
 
     Args:
-        queries: Q embeddings.
+        queries: Q embeddings, or their vectors (Q, D) as ``network.embed`` gives them; NaN are
+            nobody.
         gallery: N embeddings of the same network.
         calibration: of this network.
         rate: of false matches, one of the calibration's.
@@ -385,6 +386,8 @@ def decide(
     """
     threshold = calibration.threshold(rate)
     require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
+    if isinstance(queries, np.ndarray):
+        return _decide_vectors(queries, gallery, calibration, rate, index)
     found = search(queries, gallery, 1, index=index)
     if notice := departure_notice(queries, gallery, calibration, rate):
         warnings.warn(notice, CalibrationWarning, stacklevel=2)
@@ -395,6 +398,24 @@ def decide(
             found.rows[:, 0], scores, calibration.probability(scores)
         )
     ]
+
+
+def _decide_vectors(
+    vectors: np.ndarray,
+    gallery: Embeddings,
+    calibration: Calibration,
+    rate: float,
+    index: Index | None,
+) -> list[Decision]:
+    answers = [Decision(-1, float("nan"), float("nan"))] * len(vectors)
+    known = np.flatnonzero(~np.isnan(vectors).any(1))
+    if len(known):
+        names, frames = np.array([f"vector {row}" for row in known]), np.full(len(known), -1)
+        queries = Embeddings(names, frames, vectors[known], None, gallery.card)
+        found = decide(queries, gallery, calibration, rate, index)
+        for row, answer in zip(known, found, strict=True):
+            answers[row] = answer
+    return answers
 
 
 def departure_notice(

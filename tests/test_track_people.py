@@ -1,0 +1,73 @@
+"""The example of trackers: drawn people who walk behind one another, by two trackers."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchreid import models as torchreid_models
+
+from torchreid_magnifier.hub.card import Card
+from torchreid_magnifier.inference.open import Network
+
+pytest.importorskip("motmetrics")
+
+
+@pytest.fixture(scope="module")
+def example():
+    path = Path(__file__).parents[1] / "examples" / "track_people.py"
+    spec = importlib.util.spec_from_file_location("track_people", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.FRAMES = 40
+    return module
+
+
+@pytest.fixture(scope="module")
+def frames(example):
+    return list(example.walk())
+
+
+def test_people_are_hidden_by_those_before_them(example, frames):
+    assert len(frames) == 40 and all(frame.image.shape == (200, 640, 3) for frame in frames)
+    assert sum(len(frame.people) for frame in frames) < 40 * example.PEOPLE
+    for frame in frames:
+        assert len(frame.boxes) == len(frame.people) == len(set(frame.people))
+        assert (frame.boxes[:, :2] < frame.boxes[:, 2:]).all() and frame.boxes.min() >= 0
+
+
+def test_the_score_knows_a_perfect_and_a_broken_tracker(example, frames):
+    assert example.score(frames, [list(frame.people) for frame in frames]) == (1.0, 0)
+    # Everybody has another number from the middle on: half of the boxes of each are right.
+    cut = [[p + 100 * (i >= 20) for p in frame.people] for i, frame in enumerate(frames)]
+    idf1, switches = example.score(frames, cut)
+    assert 0.4 < idf1 < 0.7 and switches >= example.PEOPLE - 1
+
+
+@pytest.mark.parametrize(
+    "name, module", [("deep-sort-realtime", "deep_sort_realtime"), ("norfair",) * 2]
+)
+def test_appearance_keeps_numbers(example, frames, name, module):
+    pytest.importorskip(module)
+    track = example.TRACKERS[name]
+    known = [np.eye(example.PEOPLE)[frame.people] for frame in frames]
+    alike = [np.eye(1, example.PEOPLE).repeat(len(frame.people), 0) for frame in frames]
+    (best, fewest), (blind, most) = (
+        example.score(frames, track(frames, v)) for v in (known, alike)
+    )
+    assert best > 0.9 and best > blind and fewest < most
+
+
+def test_a_network_goes_with_the_trackers(example):
+    for module in ("deep_sort_realtime", "norfair"):
+        pytest.importorskip(module)
+    torch.manual_seed(0)
+    model = torchreid_models.build_model("magnifiernet_r18_g", 3, loss="triplet", pretrained=False)
+    network = Network(model.eval(), Card("made", "magnifiernet_r18_g", 64, 32))
+    example.FRAMES = 6
+    rows = list(example.compare(network))
+    assert [row[:2] for row in rows] == [
+        (tracker, appearance) for tracker in example.TRACKERS for appearance in ("without", "with")
+    ]
+    assert all(0 <= idf1 <= 1 and switches >= 0 for *_, idf1, switches in rows)
