@@ -15,6 +15,7 @@ from ..training.distributed.launch import launched, printing_once
 
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
+    "evaluate": "measure a trained network on a dataset: rank-1, 5, 10, mAP, mINP",
     "ablate": "train and compare the variants of the paper's ablations, over several seeds",
     "masks": "make, import, check and show the part labels that training with masks reads",
     "textures": "make, check and show the textures that training SAN reads",

@@ -9,7 +9,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..figures import save
-from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..inference.explain.sheets import (
     WHY,
     activations_sheet,
@@ -19,9 +18,9 @@ from ..inference.explain.sheets import (
 )
 from ..inference.open import Network
 from ..inference.sources import find_sources
-from ..registry import dataset_names
-from ..training.config import ConfigError, closest
+from ..training.config import ConfigError
 from .arguments import PICTURE_ENDINGS, Parser, check_picture, positive, up_to
+from .datasets import add_dataset, chosen_dataset
 from .network_options import add_details, add_network_options, chosen_network
 
 _MOST = 8  # networks in one picture of activations
@@ -103,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         "active in it.",
     )
     _add_networks(rankings, 2, "one network, or two to compare")
-    _add_dataset(rankings)
+    add_dataset(rankings)
     which = rankings.add_mutually_exclusive_group()
     which.add_argument(
         "--queries",
@@ -143,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         "means.",
     )
     _add_networks(regions, 2, "one network, or two: before and after")
-    _add_dataset(regions)
+    add_dataset(regions)
     return parser
 
 
@@ -164,7 +163,7 @@ def _rankings(args: argparse.Namespace) -> tuple[Figure, str]:
         raise ConfigError("--differing compares two networks: give two --weights")
     if args.differing and args.query:
         raise ConfigError("--differing draws queries at random: leave out --query")
-    networks, images = _chosen_networks(args), _chosen_dataset(args)
+    networks, images = _chosen_networks(args), chosen_dataset(args)
     return rankings_sheet(
         networks,
         args.dataset,
@@ -180,7 +179,7 @@ def _rankings(args: argparse.Namespace) -> tuple[Figure, str]:
 
 
 def _regions(args: argparse.Namespace) -> tuple[Figure, str]:
-    networks, images = _chosen_networks(args), _chosen_dataset(args)
+    networks, images = _chosen_networks(args), chosen_dataset(args)
     return regions_sheet(networks, args.dataset, images.paths, args.batch_size)
 
 
@@ -258,18 +257,3 @@ def _chosen_images(args: argparse.Namespace) -> list[str]:
         return paths
     chosen = set(random.Random(args.seed).sample(range(len(paths)), args.count))
     return [path for index, path in enumerate(paths) if index in chosen]
-
-
-def _add_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="registered dataset")
-    parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
-
-
-def _chosen_dataset(args: argparse.Namespace) -> EvaluationSet:
-    known = dataset_names()
-    if args.dataset not in known:
-        raise ConfigError(
-            f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
-            f"(all names: {', '.join(sorted(known))})"
-        )
-    return read_evaluation_set(args.dataset, args.root)

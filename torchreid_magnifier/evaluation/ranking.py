@@ -72,6 +72,28 @@ def evaluate_rank(
     return _mean(curves), np.mean(precisions)
 
 
+def mean_inverse_negative_penalty(
+    distances: Distances,
+    q_pids: np.ndarray,
+    g_pids: np.ndarray,
+    q_camids: np.ndarray,
+    g_camids: np.ndarray,
+) -> float:
+    """Return mINP, 0..1: of each query, its person's images over the rank of the last of them.
+
+    Source: Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI
+    2021, section 4.2. The arguments and the queries that count are those of ``evaluate_rank``.
+    """
+    people = _People(distances.shape, q_pids, g_pids, q_camids, g_camids)
+    found = []
+    for start, block in blocks(distances):
+        for query, row in enumerate(block, start):
+            matches, left_out = people.in_gallery(query)
+            if len(matches):
+                found.append(len(matches) / (_ranks(row, matches, left_out)[-1] + 1))
+    return float(np.mean(found))
+
+
 class _People:
     """The right answers of each query, and those that do not count.
 
