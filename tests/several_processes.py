@@ -157,7 +157,7 @@ def main(folder: Path) -> None:
             [float(tensor.double().sum()) for tensor in step["weights"].values()]
             for step in found["steps"].values()
         ]
-        told = {
+        printed = {
             "sums of weights": processes.gather(sums),
             "shares": shares(processes),
             "raised": failure(processes),
@@ -169,7 +169,7 @@ def main(folder: Path) -> None:
         then = expected["steps"][case]
         for tensors in ("gradients", "weights"):
             step[tensors] = differences(step[tensors], then.pop(tensors))
-    torch.save({"one": expected, "two": found | told}, folder / "found.pt")
+    torch.save({"one": expected, "two": found | printed}, folder / "found.pt")
 
 
 if __name__ == "__main__":

@@ -376,10 +376,10 @@ FAILURE = (
 
 @pytest.mark.parametrize("place", ["at import", "at registering"])
 def test_a_failure_is_a_warning_and_torchreid_works(place, fakes):
-    fault = "raise ImportError('no GPU today')"
+    problem = "raise ImportError('no GPU today')"
     if place == "at registering":
-        fault = f"def register():\n    {fault}"
-    (fakes / "torchreid_magnifier.py").write_text(fault + "\n")
+        problem = f"def register():\n    {problem}"
+    (fakes / "torchreid_magnifier.py").write_text(problem + "\n")
     result = run_hooked(fakes, "import torchreid\nprint(torchreid.registered)")
     assert result.stdout == "0\n"
     assert f"RuntimeWarning: {FAILURE}\n" in result.stderr

@@ -150,7 +150,7 @@ def test_arithmetic():
         ("--loader-root {here}/none", "there is no folder {here}/none"),
     ],
 )
-def test_mistakes_are_told_at_once(speed, tmp_path, capsys, words, message):
+def test_mistakes_are_reported_at_once(speed, tmp_path, capsys, words, message):
     words, message = words.format(here=tmp_path), message.format(here=tmp_path)
     with pytest.raises(SystemExit) as stopped:
         speed.main(["--out", str(tmp_path / "run"), *words.split()])

@@ -103,23 +103,23 @@ class Intruder:
         return Path.touch, (Path("intruder-was-here"),)
 
 
-@pytest.mark.parametrize("fault", ["truncated", "flipped", "empty", "text", "code", "numpy"])
-def test_an_unreadable_file(fault, tmp_path, monkeypatch):
+@pytest.mark.parametrize("problem", ["truncated", "flipped", "empty", "text", "code", "numpy"])
+def test_an_unreadable_file(problem, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = save(Net(), tmp_path / "model.pth.tar-7")
     whole = path.read_bytes()
-    if fault == "truncated":
+    if problem == "truncated":
         path.write_bytes(whole[: len(whole) // 2])
-    elif fault == "flipped":
+    elif problem == "flipped":
         start = whole.index(b"data.pkl") + 60
         path.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
-    elif fault == "empty":
+    elif problem == "empty":
         path.write_bytes(b"")
-    elif fault == "text":
+    elif problem == "text":
         path.write_text("<html>404</html>")
-    elif fault == "code":
+    elif problem == "code":
         save(Net(), path, intruder=Intruder())
-    elif fault == "numpy":
+    elif problem == "numpy":
         path.write_bytes(pickle.dumps(np.zeros(3), protocol=2))
     with pytest.raises(CheckpointError) as error:
         read_checkpoint(path)
@@ -292,15 +292,15 @@ def test_absent_classifiers_are_left(tmp_path):
     assert not same(source, target)
 
 
-def other_model(path: Path, faults: str) -> str:
+def other_model(path: Path, problems: str) -> str:
     return (
-        f'"{path}" is a checkpoint of another model, by its entries: {faults}. '
+        f'"{path}" is a checkpoint of another model, by its entries: {problems}. '
         "Build the model by the name it was trained as (model.name), or give its own file."
     )
 
 
 @pytest.mark.parametrize(
-    ("source", "faults"),
+    ("source", "problems"),
     [
         (
             Net(backbone="body"),
@@ -318,13 +318,13 @@ def other_model(path: Path, faults: str) -> str:
         ),
     ],
 )
-def test_another_model_is_refused_and_changes_nothing(source, faults, tmp_path):
+def test_another_model_is_refused_and_changes_nothing(source, problems, tmp_path):
     path = save(source, tmp_path / "weights")
     target = Net()
     before = {name: t.clone() for name, t in target.state_dict().items()}
     with pytest.raises(CheckpointError) as error:
         load_weights(target, path)
-    assert str(error.value) == other_model(path, faults)
+    assert str(error.value) == other_model(path, problems)
     assert all(torch.equal(t, before[name]) for name, t in target.state_dict().items())
 
 

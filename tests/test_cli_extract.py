@@ -299,7 +299,7 @@ def test_a_full_disk_keeps_what_is_finished(crops, run, small_chunks, monkeypatc
     assert status == 0 and "9 pictures by an interrupted run" in out
 
 
-# ------------------------------------------------------------------ extract: faults
+# ------------------------------------------------------------------ extract: problems
 
 
 def test_broken_pictures_are_named_and_the_others_written(crops, run):
@@ -355,7 +355,7 @@ def test_mistakes_are_errors_before_any_work(crops, run, monkeypatch):
     assert sorted(os.listdir()) == ["crops", "crops_ps_label", "empty", "full.npz"]
 
 
-def test_a_network_that_gives_no_numbers_is_told(crops, run, tmp_path):
+def test_a_network_that_gives_no_numbers_is_reported(crops, run, tmp_path):
     checkpoint = save_run(tmp_path / "broken")
     state = torch.load(checkpoint)["state_dict"]
     next(iter(state.values())).fill_(float("nan"))
@@ -364,7 +364,7 @@ def test_a_network_that_gives_no_numbers_is_told(crops, run, tmp_path):
     assert status == 2 and "not finite" in err and not os.path.exists("gallery.npz")
 
 
-def test_a_gpu_with_too_little_memory_is_told(crops, run, monkeypatch):
+def test_a_gpu_with_too_little_memory_is_reported(crops, run, monkeypatch):
     def too_much(self, images):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 

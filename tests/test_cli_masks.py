@@ -264,7 +264,7 @@ def test_make_and_check_a_dataset(market, capsys):
     assert run_market(market, "check", "--all") == 0
 
 
-def test_check_tells_every_fault(market, capsys):
+def test_check_reports_every_problem(market, capsys):
     keypoints = str(market.parents[2] / "market.json")
     run_market(market, "make", "--parser", "keypoints", "--keypoints", keypoints)
     capsys.readouterr()

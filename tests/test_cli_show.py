@@ -182,14 +182,14 @@ def test_rankings_with_the_regions_that_matter(weights, noise_root, tmp_path, dr
     out = tmp_path / "o.png"
     both = ["--weights", weights["before"], weights["after"]]
     assert rankings(noise_root, *both, "--top", 2, "--out", out) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"{out}: queries: 2 of 2; before, epoch 7: rank-1 ")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{out}: queries: 2 of 2; before, epoch 7: rank-1 ")
     assert len(pictures(drawn[0])) == 2 * (1 + 2 * 2 * 2)  # the query; of each hit two
     shown = texts(drawn[0])
     for text in ("before, epoch 7\nrank-1", "after, epoch 7\nrank-1"):
-        assert text in told.replace(": rank-1", "\nrank-1")
+        assert text in printed.replace(": rank-1", "\nrank-1")
     assert "share of the gallery whose part resembles the query's less" in shown
-    measures = told.partition("after, epoch 7: ")[2].strip()
+    measures = printed.partition("after, epoch 7: ")[2].strip()
     assert measures in shown
 
 
@@ -229,7 +229,7 @@ def test_regions_before_and_after(weights, noise_root, tmp_path, drawn, capsys):
     data = ["--dataset", "market1501", "--root", str(noise_root), "--out", str(tmp_path / "o.svg")]
     networks = ["--weights", weights["before"], weights["after"], "--names", "one", "two"]
     assert main(["show", "regions", *networks, *data]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     paths = sorted(noise_root.glob("market1501/Market*09.15/query/*")) + sorted(
         noise_root.glob("market1501/Market*09.15/bounding_box_test/*")
     )
@@ -238,7 +238,7 @@ def test_regions_before_and_after(weights, noise_root, tmp_path, drawn, capsys):
     ]
     for name, found in zip(("one", "two"), regions, strict=True):
         loss = float(torchreid.losses.SemanticDiversityLoss()(found))
-        assert f"{name} {loss:.4f}" in told and f"(SD loss) {loss:.4f}" in texts(drawn[0])
+        assert f"{name} {loss:.4f}" in printed and f"(SD loss) {loss:.4f}" in texts(drawn[0])
     matrices = [
         np.ma.filled(axes.images[0].get_array(), np.nan) for axes in drawn[0].axes if axes.images
     ]
@@ -251,7 +251,7 @@ def test_regions_before_and_after(weights, noise_root, tmp_path, drawn, capsys):
 # ---------------------------------------------------------------------- mistakes
 
 
-def test_mistakes_are_told_before_anything_is_drawn(
+def test_mistakes_are_reported_before_anything_is_drawn(
     weights, noise_root, tmp_path, drawn, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -286,9 +286,9 @@ def test_mistakes_are_told_before_anything_is_drawn(
         (["regions", *san, *data], "no features of regions"),
     ]:
         assert main(["show", *command]) == 2, command
-        told = capsys.readouterr()
-        assert told.err.startswith(f"torchreid-magnifier show {command[0]}: error: "), command
-        assert message in told.err and not told.out, command
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f"torchreid-magnifier show {command[0]}: error: "), command
+        assert message in printed.err and not printed.out, command
     assert not drawn and {path.name for path in tmp_path.iterdir()} == {"empty", "text.jpg"}
 
 

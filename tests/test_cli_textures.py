@@ -280,7 +280,7 @@ def faulty(root, weights):
     return root, images, paths
 
 
-def test_check_counts_every_kind_of_fault(faulty, capsys):
+def test_check_counts_every_kind_of_problem(faulty, capsys):
     root, images, paths = faulty
     capsys.readouterr()
     words = ["textures", "check", "--dataset", "market1501", "--root", str(root)]

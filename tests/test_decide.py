@@ -334,26 +334,26 @@ def test_calibrate_check_and_search_for_somebody_or_nobody(crowd, capsys):
     pytest.importorskip("sklearn")
     words = ["calibrate", "--weights", crowd, "--images", "people"]
     assert main([*words, "--rates", "50%", "0.1", "--out", "c.json", "--picture", "c.png"]) == 0
-    told = capsys.readouterr().out
-    assert "people: 12 people, 24 images, 2 cameras; 12 pairs of one person, 132 of two" in told
-    assert "10 %  too few pairs of two people" in told and "equal error rate" in told
+    printed = capsys.readouterr().out
+    assert "people: 12 people, 24 images, 2 cameras; 12 pairs of one person, 132 of two" in printed
+    assert "10 %  too few pairs of two people" in printed and "equal error rate" in printed
     with Image.open("c.png") as picture:
         assert min(picture.size) > 200
     (threshold,) = Calibration.read(Path("c.json")).thresholds
     assert threshold.rate == 0.5
     assert main([*words, "--check", "c.json"]) == 0
-    told = capsys.readouterr().out
-    assert f"{threshold.value:.3f}  50 %" in told  # on the images that it was made of
+    printed = capsys.readouterr().out
+    assert f"{threshold.value:.3f}  50 %" in printed  # on the images that it was made of
 
     assert main(["extract", "people/?/c1.png", "--weights", crowd, "--out", "g.npz"]) == 0
     asked = ["search", "--gallery", "g.npz", "people/3/c2.png", "--calibration", "c.json"]
     capsys.readouterr()
     assert main([*asked, "--same-at", "50%", "--top", "1"]) == 0
-    told = capsys.readouterr().out
-    nearest = told.splitlines()[2].split()
+    printed = capsys.readouterr().out
+    nearest = printed.splitlines()[2].split()
     known = float(nearest[1]) >= threshold.value
     answer = nearest[2] if known else "unknown"
-    assert f"  answer: {answer} (the same person from {threshold.value:.4f} on)" in told
+    assert f"  answer: {answer} (the same person from {threshold.value:.4f} on)" in printed
     values = json.loads(Path("c.json").read_text())
     values["thresholds"][0]["value"] = 1.1
     Path("c.json").write_text(json.dumps(values))

@@ -103,7 +103,7 @@ def test_queries_whose_person_is_seen_by_their_camera_only_do_not_count():
         (lambda m, labels: (np.where(m == m.max(), np.nan, m), labels), "not numbers"),
     ],
 )
-def test_what_cannot_be_evaluated_is_told(change, message):
+def test_what_cannot_be_evaluated_is_reported(change, message):
     q, g, labels = made()
     matrix, labels = change(torchreid_distances(q, g).numpy(), labels)
     with pytest.raises(EvaluationError, match=message):
@@ -124,7 +124,7 @@ def test_distances_are_torchreids_and_come_in_blocks(metric, monkeypatch):
     )
 
 
-def test_embeddings_that_do_not_fit_are_told():
+def test_embeddings_that_do_not_fit_are_reported():
     with pytest.raises(EvaluationError, match=r"found \(2, 3\) and \(2, 4\)"):
         PairwiseDistances(torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(EvaluationError, match="euclidean or cosine, found 'manhattan'"):

@@ -161,7 +161,7 @@ def with_labels():
 
 
 def answers(model, change=lambda outputs: None):
-    """The network as an exported one, with a fault."""
+    """The network as an exported one, with a problem."""
 
     def run(images):
         seen = model.inspect(images)
@@ -254,10 +254,10 @@ def test_one_file_that_says_what_it_is(checkpoint, tmp_path, capsys):
         assert f"Wrote {out}/a{suffix}: {SMALLEST}, " in printed.out and not printed.err
         assert "images (N, 3, 64, 32) -> embedding (N, 512)\n" in printed.out
         assert "checked on 8 images" in printed.out
-        told = read_card(out / f"a{suffix}")
-        assert (told.model, told.name, told.parts) == (SMALLEST, "some.pth", ())
-        assert (told.height, told.width, told.mean) == (64, 32, Preprocessing(64, 32).mean)
-        assert len(told.sha256) == 64 and told.embedding_size == 512
+        card = read_card(out / f"a{suffix}")
+        assert (card.model, card.name, card.parts) == (SMALLEST, "some.pth", ())
+        assert (card.height, card.width, card.mean) == (64, 32, Preprocessing(64, 32).mean)
+        assert len(card.sha256) == 64 and card.embedding_size == 512
     assert sorted(os.listdir(out)) == ["a.onnx", "a.pt2"]
 
     for path in out.iterdir():  # nothing of the machine that wrote it
@@ -336,7 +336,7 @@ def failing(tmp_path, checkpoint, capsys, *arguments):
     return status, printed
 
 
-def test_mistakes_are_told_before_anything_else(checkpoint, tmp_path, capsys, monkeypatch):
+def test_mistakes_are_reported_before_anything_else(checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torchreid_magnifier.cli.export.chosen_network", pytest.fail)
     existing = tmp_path / "old.onnx"
     existing.write_bytes(b"old")

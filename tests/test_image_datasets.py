@@ -207,7 +207,7 @@ def test_the_classic_split_is_not_in_cuhk03_np(tmp_path):
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_a_missing_folder_is_told_at_once_with_what_belongs_there(tmp_path, name):
+def test_a_missing_folder_is_reported_at_once_with_what_belongs_there(tmp_path, name):
     images, options = SETS[name]
     with pytest.raises(DatasetError) as error:
         build(name, tmp_path, **options)
@@ -343,7 +343,7 @@ def test_a_table_says_what_names_do_not(tmp_path, crops):
 
 
 @pytest.mark.parametrize(
-    "line, fault",
+    "line, problem",
     [
         ("train,crops/0.jpg,1", "expected 4 values"),
         ("train,crops/0.jpg,1,2,3", "expected 4 values"),
@@ -353,12 +353,12 @@ def test_a_table_says_what_names_do_not(tmp_path, crops):
         ("train,crops/9.jpg,1,2", "there is no file {root}/image_folder/crops/9.jpg"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_told_with_its_number(tmp_path, crops, line, fault):
+def test_a_line_that_cannot_be_used_is_reported_with_its_number(tmp_path, crops, line, problem):
     path = table(tmp_path, "query,crops/3.jpg,2,1", line, "gallery,crops/4.jpg,2,2")
     with pytest.raises(DatasetError) as error:
         build("image_folder", tmp_path)
     assert str(error.value) == (
-        f"lines that cannot be used: 1\n  {path}, line 3: {fault.format(root=tmp_path)}"
+        f"lines that cannot be used: 1\n  {path}, line 3: {problem.format(root=tmp_path)}"
     )
 
 

@@ -336,7 +336,7 @@ def test_a_mask_of_true_and_false_is_no_label_map(crops, capsys):
     assert error_of(capsys).endswith(": expected labels 0 to 14, found only true and false")
 
 
-def test_faults_of_single_files_are_all_told(crops, capsys):
+def test_problems_of_single_files_are_all_reported(crops, capsys):
     fill(crops, "lip")
     parsed = crops / "parsed"
     (parsed / "a/0001_c1.png").unlink()
@@ -347,10 +347,10 @@ def test_faults_of_single_files_are_all_told(crops, capsys):
     (crops / "crops/b/damaged.jpg").write_bytes(b"no image")
     save_grey(parsed / "b", "damaged", np.zeros((HEIGHT, WIDTH)))
     assert run_import(crops, "lip") == 1
-    told = capsys.readouterr().err.splitlines()[-6:]
-    assert told.pop(0).endswith("images without labels: 5")
+    printed = capsys.readouterr().err.splitlines()[-6:]
+    assert printed.pop(0).endswith("images without labels: 5")
     for line, message in zip(
-        told,
+        printed,
         (
             f"{crops}/crops/a/0001_c1.jpg: there is no {parsed}/a/0001_c1.png, ",
             f"{parsed}/b/0002_c1.png: expected 64x128, the size of {crops}/crops/b/0002_c1.jpg, "

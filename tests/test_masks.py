@@ -147,7 +147,7 @@ def test_no_images_is_all_well():
     assert MASKS.check([]) == {}
 
 
-def test_one_message_tells_every_kind_of_fault(images, tmp_path):
+def test_one_message_reports_every_kind_of_problem(images, tmp_path):
     folder = tmp_path / "set_ps_label"
     (tmp_path / "set/1.jpg").write_bytes(b"no image")
     (folder / "2.png").unlink()

@@ -232,7 +232,7 @@ def test_gradient_norms(step):
     assert float(total) == pytest.approx(recipe.NUMBERS["grad_norm_total"], rel=1e-3)
 
 
-# ------------------------------------------------------------------ faults
+# ------------------------------------------------------------------ problems
 #
 # Each of them is a way in which a copy of the reference's network easily goes wrong.
 
@@ -300,7 +300,7 @@ def no_shifts(model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fault", "branches"),
+    ("problem", "branches"),
     [
         (stem_relu, {"global", "sab", "sfb"}),
         (labels_of_odd_pixels, {"sfb"}),
@@ -314,9 +314,9 @@ def no_shifts(model, monkeypatch):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_planted_fault_shows_in_the_embedding(model, monkeypatch, fault, branches):
+def test_a_planted_fault_shows_in_the_embedding(model, monkeypatch, problem, branches):
     model = copy.deepcopy(model)
-    fault(model, monkeypatch)
+    problem(model, monkeypatch)
     deviations = deviations_of_branches(model)
     assert {name for name, value in deviations.items() if value >= 1e-4} == branches
 

@@ -115,7 +115,7 @@ def test_a_name_that_tells_no_texture(root):
         build(root)
 
 
-def test_a_missing_texture_is_told_with_the_places_tried(root, capsys):
+def test_a_missing_texture_is_reported_with_the_places_tried(root, capsys):
     (root / "pit" / "textures" / "0929.png").unlink()
     with pytest.raises(TextureError) as error:
         build(root, "pit_textures")

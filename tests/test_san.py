@@ -111,7 +111,7 @@ def test_copies_and_pickles_after_training(name, separate):
 
 
 @pytest.mark.parametrize("name", WITH_DECODER)
-def test_the_losses_of_the_decoder_are_told(name, capsys):
+def test_the_losses_of_the_decoder_are_reported(name, capsys):
     model = build(name).train()
     model(make_batch()[1])
     terms = {"loss_l1"} | ({"loss_constraints"} if name in ("san_r18", "san_r18_bf16") else set())

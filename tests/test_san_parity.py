@@ -258,7 +258,7 @@ def test_constraints_of_other_batches(num_images):
     assert float(DecoderTripletLoss(0.0)(maps)) < expected
 
 
-# ------------------------------------------------------------------ faults
+# ------------------------------------------------------------------ problems
 #
 # Each of them is a way in which a copy of the decoder easily goes wrong.
 
@@ -308,7 +308,7 @@ def test_without_a_fault_single_precision_shows_none(model, images):
 
 
 @pytest.mark.parametrize(
-    ("fault", "first_wrong"),
+    ("problem", "first_wrong"),
     [
         (no_reflection, "sim1"),
         (aligned_corners, "sim1"),
@@ -320,10 +320,10 @@ def test_without_a_fault_single_precision_shows_none(model, images):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_planted_fault_shows(model, images, monkeypatch, fault, first_wrong):
+def test_a_planted_fault_shows(model, images, monkeypatch, problem, first_wrong):
     model = copy.deepcopy(model).float()
     images = images[:1].float()
-    fault(model, monkeypatch)
+    problem(model, monkeypatch)
     found = deviations(decode(model, images))
     order = ["sim1", "sim2", "sim3", "sim4", "recon_s8"]
     wrong = [name for name in order if found[name] > 1e-4]

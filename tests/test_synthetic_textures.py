@@ -151,7 +151,7 @@ def test_the_patches_cover_the_texture_without_overlapping():
 # -- whose it is ----------------------------------------------------------------------------------
 
 
-def test_people_are_told_apart_also_those_who_look_alike():
+def test_people_are_distinct_also_those_who_look_alike():
     numbers = [number for number in range(40) if number % 4 < 2]  # pairs, see ``identity``
     textures = {draw_texture(identity(2020, 1, number)).tobytes() for number in numbers}
     assert len(textures) == len(numbers)

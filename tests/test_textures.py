@@ -192,7 +192,7 @@ def test_the_size_that_counts_is_that_of_the_transformed_images(root):
 # The check before training
 
 
-def test_one_message_tells_every_kind_of_fault(root):
+def test_one_message_reports_every_kind_of_problem(root):
     images, textures = Path(root, "tiny/images/train"), Path(root, "tiny/images_texture/train")
     (images / "0_0_0.png").write_bytes(b"no image")
     (textures / "0_0_2.png").unlink()

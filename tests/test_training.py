@@ -113,13 +113,13 @@ TRAIN = [(pid, camera) for pid in (1, 2, 3, 4) for camera in (1, 2, 3, 4)]
         ([(5, 1)], [], "made has no gallery images to test on"),
     ],
 )
-def test_a_test_without_images_is_told(noise_root, query, gallery, message):
+def test_a_test_without_images_is_reported(noise_root, query, gallery, message):
     image = next(noise_root.rglob("*.jpg"))
     with pytest.raises(ConfigError, match=message):
         loaders._check_test("made", *([(image, *who, 0) for who in s] for s in (query, gallery)))
 
 
-def test_a_test_with_nobody_to_find_is_told_before_training(train, people, capsys):
+def test_a_test_with_nobody_to_find_is_reported_before_training(train, people, capsys):
     root = people(bounding_box_train=TRAIN, query=[(5, 1)], bounding_box_test=[(5, 1), (6, 2)])
     assert train(root=root) == 2
     printed = capsys.readouterr()
@@ -127,7 +127,7 @@ def test_a_test_with_nobody_to_find_is_told_before_training(train, people, capsy
     assert "Start training" not in printed.out
 
 
-def test_an_image_to_test_on_that_is_none_is_told_before_training(train, people, capsys):
+def test_an_image_to_test_on_that_is_none_is_reported_before_training(train, people, capsys):
     root = people(bounding_box_train=TRAIN, query=[(5, 1)], bounding_box_test=[(5, 2)])
     (image,) = root.rglob("query/*.jpg")
     image.write_bytes(b"nothing")
@@ -448,7 +448,7 @@ def test_memory_is_flat_over_epochs(noise_root, transforms):
     assert slope < 0.3, used  # MB an epoch
 
 
-def test_too_little_shared_memory_is_told(train, monkeypatch, capsys):
+def test_too_little_shared_memory_is_reported(train, monkeypatch, capsys):
     monkeypatch.setattr(loaders, "shared_memory", lambda: 2 * 100 * 3 * 64 * 32 * 4)
     assert train("data.workers 2") == 2
     message = capsys.readouterr().err

@@ -133,7 +133,7 @@ def test_an_empty_manifest_and_one_of_comments(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault"),
+    ("changes", "problem"),
     [
         ({"sha256": LEFT_OUT}, "sha256: missing"),
         ({"sha256": "abc"}, "sha256: expected 64 hexadecimal digits in quotes, found 'abc'"),
@@ -181,19 +181,19 @@ def test_an_empty_manifest_and_one_of_comments(tmp_path):
         ({"hash": "abc"}, "hash: unknown key; expected name, model, "),
     ],
 )
-def test_a_fault_is_told_with_file_entry_and_key(changes, fault, tmp_path):
+def test_a_problem_is_reported_with_file_entry_and_key(changes, problem, tmp_path):
     manifest = write(tmp_path / "m.yaml", changed(name="good"), changed(**changes))
     with pytest.raises(WeightsError) as error:
         read_manifest(manifest)
     head, line, *others = str(error.value).splitlines()
     assert head == f"{manifest}: this manifest has problems"
     name = changes.get("name", "example")
-    assert line.startswith(f"  entry {name}: {fault}")
+    assert line.startswith(f"  entry {name}: {problem}")
     others = [other for other in others if "results, number 1" not in other]
     assert not others
 
 
-def test_every_fault_is_told_at_once(tmp_path):
+def test_every_problem_is_reported_at_once(tmp_path):
     manifest = write(tmp_path / "m.yaml", "text", {}, ENTRY, ENTRY, changed(size=-1, width=0))
     with pytest.raises(WeightsError) as error:
         read_manifest(manifest)
@@ -207,7 +207,7 @@ def test_every_fault_is_told_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "problem"),
     [
         ("a: 1", "expected a list of entries, found {'a': 1}"),
         ("[1", "this manifest cannot be read (while parsing"),
@@ -215,14 +215,14 @@ def test_every_fault_is_told_at_once(tmp_path):
         (None, "this manifest cannot be read ([Errno 2] No such file"),
     ],
 )
-def test_no_manifest(text, fault, tmp_path, monkeypatch):
+def test_no_manifest(text, problem, tmp_path, monkeypatch):
     manifest = tmp_path / "m.yaml"
     if text is not None:
         manifest.write_text(text)
     monkeypatch.setenv(OWN_MANIFESTS, str(manifest))
     with pytest.raises(WeightsError) as error:
         entries()
-    assert str(error.value).startswith(f"{manifest}: {fault}")
+    assert str(error.value).startswith(f"{manifest}: {problem}")
 
 
 def test_manifests_of_a_group(tmp_path, monkeypatch):
@@ -341,7 +341,7 @@ def test_a_name_with_options(trained, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("tensors", "half", "fault"),
+    ("tensors", "half", "problem"),
     [
         (
             {"a": torch.tensor([1e5])},
@@ -352,11 +352,11 @@ def test_a_name_with_options(trained, tmp_path, monkeypatch):
         ({"classifier.a": torch.zeros(1)}, False, "has nothing but classifiers"),
     ],
 )
-def test_what_cannot_be_packed(tensors, half, fault, tmp_path):
+def test_what_cannot_be_packed(tensors, half, problem, tmp_path):
     torch.save(tensors, tmp_path / "in")
     with pytest.raises(CheckpointError) as error:
         pack(tmp_path / "in", tmp_path / "out.pth", half)
-    assert fault in str(error.value)
+    assert problem in str(error.value)
     assert not (tmp_path / "out.pth").exists()
 
 
@@ -512,8 +512,8 @@ def test_verify_what_is_not_here(tmp_path, monkeypatch, capsys):
 def test_pack_prints_what_a_manifest_needs(trained, tmp_path, capsys):
     out = tmp_path / "example.pth"
     assert weights_command("pack", trained, out, "--half") == 0
-    told = yaml.safe_load(capsys.readouterr().out)
-    (weights,) = read_manifest(write(tmp_path / "m.yaml", {**ENTRY, **told}))
+    printed = yaml.safe_load(capsys.readouterr().out)
+    (weights,) = read_manifest(write(tmp_path / "m.yaml", {**ENTRY, **printed}))
     assert weights.file == out and weights.problem_of(out) is None
 
 

@@ -1,4 +1,4 @@
-"""Getting the files of trained weights, from a host on this machine that has every fault."""
+"""Getting the files of trained weights, from a host on this machine that has every problem."""
 
 import contextlib
 import errno
@@ -317,7 +317,7 @@ def test_nobody_there(target, pauses):
     assert not target.exists()
 
 
-def test_when_nothing_works_everything_is_told(host, target, tmp_path):
+def test_when_nothing_works_everything_is_reported(host, target, tmp_path):
     file = tmp_path / "example.pth"
     file.write_bytes(b"damaged")
     weights = entry(host.link("a", says(404)), host.link("b", gives(OTHER)), file=file)
@@ -561,7 +561,7 @@ def test_a_shipped_file_and_no_link(content, target, tmp_path):
     if content is not None:
         file.write_bytes(content)
     message = failure(entry(file=file))
-    fault = "has the SHA-256" if content else "there is no such file"
-    assert f"{file}: {fault}" in message
+    problem = "has the SHA-256" if content else "there is no such file"
+    assert f"{file}: {problem}" in message
     assert f"put it at {target}: 1,500,000 bytes" in message
     assert not target.parent.exists()

@@ -51,7 +51,7 @@ def test_an_error_of_the_work_is_passed_on():
         list(workers.map(BATCHES))
 
 
-def test_processes_answer_in_order_and_one_that_ends_is_told():
+def test_processes_answer_in_order_and_one_that_ends_is_reported():
     with Workers(make_work, 2, processes=True) as workers:
         answers = list(workers.map(BATCHES))
         assert [answer[0] for answer in answers] == [name for [name] in BATCHES]

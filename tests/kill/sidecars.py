@@ -121,10 +121,10 @@ def check(words: list[str], images: Path, target: Path, kills: int) -> list[str]
     if any(name.endswith(".partial") for name in contents(target)):
         wrong.append("a full disk: a temporary file is left")
     first, second = start(words), start(words)
-    told = [process.communicate()[1].decode() for process in (first, second)]
+    printed = [process.communicate()[1].decode() for process in (first, second)]
     statuses = sorted([first.returncode, second.returncode])
-    if statuses not in ([0, 0], [0, 2]) or any("Traceback" in text for text in told):
-        wrong.append(f"two at once: statuses {statuses}, {told}")
+    if statuses not in ([0, 0], [0, 2]) or any("Traceback" in text for text in printed):
+        wrong.append(f"two at once: statuses {statuses}, {printed}")
     if contents(target) != whole:
         wrong.append("two at once: the files are not the undisturbed run's")
     shutil.rmtree(target)
