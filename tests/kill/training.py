@@ -119,15 +119,17 @@ def digest(value: Any) -> str:
 
 
 def start(arguments: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "torchreid_magnifier", *arguments]
+    command = [sys.executable, "-W", "ignore", "-m", "torchreid_magnifier", *arguments]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
 
 
 def finish(arguments: list[str]) -> None:
-    if status := start(arguments).wait():
-        raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
+    process = start(arguments)
+    _, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"ended with status {process.returncode}: {errors.decode()}")
 
 
 def kill(arguments: list[str], moment: float) -> bool:
@@ -138,7 +140,7 @@ def kill(arguments: list[str], moment: float) -> bool:
         return False
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
         return True
 
 
