@@ -385,6 +385,9 @@ def test_weights_know_the_size_of_their_images(train, tmp_path):
         model(torch.zeros(1, 3, 64, 32))
     with pytest.warns(UserWarning, match="trained on images of 64x32 pixels and is given 128x64"):
         model(torch.zeros(1, 3, 128, 64))
+    options = f"test.evaluate True model.load_weights {path} data.height 96 data.width 48"
+    with pytest.warns(UserWarning, match="of 64x32 pixels and is given 96x48"):
+        assert train(f"model.name magnifiernet_r18_g {options}") == 0
 
 
 # ------------------------------------------------------------------ options of a model

@@ -33,7 +33,7 @@ class Features(NamedTuple):
     camids: np.ndarray
 
 
-class Evaluating(torchreid_engine.Engine):
+class Evaluating(torchreid_engine.Engine):  # type: ignore[misc]  # torchreid has no types
     """Put before one of torchreid's engines: its ``test`` prints and returns the same, sooner.
 
     A rank beyond the end of the gallery is that of the whole gallery; torchreid breaks off there.

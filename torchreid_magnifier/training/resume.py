@@ -162,7 +162,8 @@ def remove_leftovers(save_dir: str | Path) -> None:
 
 def random_state() -> dict[str, Any]:
     """Return the states of all generators of random numbers, as tensors and plain values."""
-    name, keys, *rest = np.random.get_state()
+    numpy: Any = np.random.get_state()
+    name, keys, *rest = numpy
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *map(float, rest)),

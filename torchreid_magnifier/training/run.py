@@ -340,7 +340,7 @@ def _build_model(
     print(f"Model complexity: params={num_params:,} flops={flops:,}")
     if cfg.model.load_weights:
         torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
-    if isinstance(model, ReIDModel):
+    if isinstance(model, ReIDModel) and not cfg.test.evaluate:
         model.trained_size = (cfg.data.height, cfg.data.width)
     prepare(cfg, model)
     if not cfg.use_gpu:
