@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from torchreid_magnifier.annotate import ParsingError
-from torchreid_magnifier.annotate.workers import Workers
+from torchreid_magnifier.workers import WorkerError, Workers
 
 
 def make_work():
@@ -57,7 +57,7 @@ def test_processes_answer_in_order_and_one_that_ends_is_reported():
         assert [answer[0] for answer in answers] == [name for [name] in BATCHES]
         assert os.getpid() not in {pid for _, pid, _ in answers}
         assert {threads for *_, threads in answers} == {1}
-        with pytest.raises(ParsingError) as error:
+        with pytest.raises(WorkerError) as error:
             list(workers.map([["die"]]))
     assert str(error.value) == (
         "one of 2 processes ended suddenly, perhaps for want of memory: the same command goes on "

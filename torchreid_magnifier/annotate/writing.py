@@ -17,9 +17,9 @@ from tqdm import tqdm
 from ..data.sidecars import SidecarFiles
 from ..files import LockedError, locked, write_atomically
 from ..images import ImageError, read_image
+from ..workers import Workers
 from . import ParsingError
 from .images import Images
-from .workers import Workers
 
 # Paths of images -> for each path the pixels of its sidecar file, or a line on why it gets none.
 Maker = Callable[[Sequence[str]], Mapping[str, np.ndarray | str]]

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..annotate.workers import Workers
 from ..files import locked, write_atomically
 from ..hub import Card
 from ..images import ImageError
 from ..parts import NUM_PARTS
+from ..workers import Workers
 from .embedding_files import require_writable, write_embeddings
 from .embeddings import Embeddings, card_of, concatenated
 from .errors import RetrievalError

@@ -15,11 +15,15 @@ from typing import Any
 
 import torch
 
-from . import ParsingError
+from .errors import MagnifierError
 
 _AHEAD = 2  # batches for each worker
 
 Work = Callable[[Sequence[Any]], Any]
+
+
+class WorkerError(MagnifierError):
+    """A process that worked ended."""
 
 
 class Workers:
@@ -70,7 +74,7 @@ class Workers:
         """Yield the result of each batch, in their order.
 
         Raises:
-            ParsingError: a process ended.
+            WorkerError: a process ended.
             Exception: whatever the work raises.
         """
         begun: deque[Future[Any]] = deque()
@@ -83,7 +87,7 @@ class Workers:
             while begun:
                 yield begun.popleft().result()
         except BrokenProcessPool as error:
-            raise ParsingError(
+            raise WorkerError(
                 f"one of {self._count} processes ended suddenly, perhaps for want of memory: the "
                 "same command goes on from here; give it fewer --workers or a smaller --batch-size"
             ) from error
