@@ -15,15 +15,11 @@ PARTS: tuple[str, ...] = (
     "foot",
 )
 NUM_PARTS: int = len(PARTS)
-BACKGROUND: int = PARTS.index("background")
+BACKGROUND, HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG, FOOT = range(NUM_PARTS)
 FOREGROUND: tuple[int, ...] = tuple(i for i in range(NUM_PARTS) if i != BACKGROUND)
 
-UPPER_TORSO: tuple[int, ...] = tuple(
-    PARTS.index(name) for name in ("head", "torso", "upper_arm", "lower_arm")
-)
-LOWER_TORSO: tuple[int, ...] = tuple(
-    PARTS.index(name) for name in ("upper_leg", "lower_leg", "foot")
-)
+UPPER_TORSO: tuple[int, ...] = (HEAD, TORSO, UPPER_ARM, LOWER_ARM)
+LOWER_TORSO: tuple[int, ...] = (UPPER_LEG, LOWER_LEG, FOOT)
 
 # One RGB colour (0..255) a part, told apart also by colour-blind readers (Paul Tol's "muted" set).
 PALETTE: tuple[tuple[int, int, int], ...] = (

@@ -16,15 +16,10 @@ _OPENING = np.concatenate([2 * _ARC - 1, 1 - 2 * _ARC])
 _TURN = np.concatenate([0 * _ARC, 2 * np.pi * _ARC])
 
 
-def _points(plane: np.ndarray) -> np.ndarray:
-    """Complex numbers (P,) as points (P, 2)."""
-    return plane.view(np.float64).reshape(-1, 2)
-
-
 def capsule(
     start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float
 ) -> np.ndarray:
-    """Outline (P, 2) of two discs (centres (2,), radii in pixels) and what lies between them."""
+    """Return the outline (P, 2) of two discs and what lies between them; radii in pixels."""
     a, b = complex(*start), complex(*end)
     length = abs(b - a)
     if length <= abs(start_radius - end_radius) + 1e-6:  # one disc lies inside the other
@@ -35,17 +30,17 @@ def capsule(
     half = len(_ARC)
     plane[:half] = plane[:half] * end_radius + b
     plane[half:] = plane[half:] * start_radius + a
-    return _points(plane)
+    return plane.view(np.float64).reshape(-1, 2)
 
 
 def ellipse(
     centre: np.ndarray | Sequence[float], rx: float, ry: float, tilt: float = 0.0
 ) -> np.ndarray:
-    """Outline (20, 2) of an ellipse with half-axes ``rx``, ``ry``, turned by ``tilt`` radians."""
+    """Return the outline (20, 2) of an ellipse; ``tilt`` turns it, in radians."""
     plane = (rx * _CIRCLE.real + 1j * ry * _CIRCLE.imag) * cmath.rect(1, tilt) + complex(*centre)
-    return _points(plane)
+    return plane.view(np.float64).reshape(-1, 2)
 
 
 def hull(*outlines: np.ndarray) -> np.ndarray:
-    """Convex hull (P, 2) of the points of all outlines."""
+    """Return the convex hull (P, 2) of the points of all outlines."""
     return cv2.convexHull(np.concatenate(outlines).astype(np.float32))[:, 0].astype(np.float64)

@@ -9,14 +9,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..parts import BACKGROUND, PARTS
+from ..parts import BACKGROUND, FOOT, HEAD, LOWER_ARM, LOWER_LEG, TORSO, UPPER_ARM, UPPER_LEG
 from ..shapes import capsule, ellipse, hull
 from .poses import ANKLES, ELBOWS, HIPS, KNEES, SHOULDERS, WRISTS, Pose, middle
-
-HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG, FOOT = (
-    PARTS.index(name)
-    for name in ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "foot")
-)
 
 # Radii at both ends of a limb.
 _UPPER_ARM = (0.035, 0.028)

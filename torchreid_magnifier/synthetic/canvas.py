@@ -53,24 +53,13 @@ class Canvas:
         """
         corners = np.round(points * (1 << _FRACTION_BITS)).astype(np.int32)
         if isinstance(colour, np.ndarray):
-            self._fill_with_picture(corners, colour)
-        elif colour is not None:
-            cv2.fillPoly(self.image, [corners], colour, shift=_FRACTION_BITS)
-        if label is not None:
-            cv2.fillPoly(self.labels, [corners], label, shift=_FRACTION_BITS)
-        if shade is not None:
-            cv2.fillPoly(self.shade, [corners], shade, shift=_FRACTION_BITS)
-
-    def _fill_with_picture(self, corners: np.ndarray, picture: np.ndarray) -> None:
-        height, width = self.image.shape[:2]
-        low = np.maximum((corners.min(axis=0) >> _FRACTION_BITS) - 1, 0)
-        high = np.minimum((corners.max(axis=0) >> _FRACTION_BITS) + 2, (width, height))
-        if (high <= low).any():
-            return
-        window = np.s_[low[1] : high[1], low[0] : high[0]]
-        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        cv2.fillPoly(mask, [corners - (low << _FRACTION_BITS)], 255, shift=_FRACTION_BITS)
-        np.copyto(self.image[window], picture[window], where=mask[..., None] > 0)
+            mask = np.zeros_like(self.labels)
+            cv2.fillPoly(mask, [corners], 255, shift=_FRACTION_BITS)
+            cv2.copyTo(colour, mask, self.image)
+            colour = None
+        for layer, value in ((self.image, colour), (self.labels, label), (self.shade, shade)):
+            if value is not None:
+                cv2.fillPoly(layer, [corners], value, shift=_FRACTION_BITS)
 
     def stroke(
         self,
@@ -83,9 +72,9 @@ class Canvas:
         """Draw a line through ``points`` (P, 2), ``thickness`` canvas pixels wide."""
         corners = np.round(points * (1 << _FRACTION_BITS)).astype(np.int32)
         width = max(1, round(thickness))
-        cv2.polylines(self.image, [corners], closed, colour, width, shift=_FRACTION_BITS)
-        if label is not None:
-            cv2.polylines(self.labels, [corners], closed, label, width, shift=_FRACTION_BITS)
+        for layer, value in ((self.image, colour), (self.labels, label)):
+            if value is not None:
+                cv2.polylines(layer, [corners], closed, value, width, shift=_FRACTION_BITS)
 
     def finish(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Apply the shading and reduce to the final size.
@@ -100,32 +89,34 @@ class Canvas:
         rounded = self.shade != FLAT
         shade = cv2.blur(self.shade, (5, 5)).astype(np.float32) / FLAT
         shade[rounded] *= folds[rounded]
+        shaded = cv2.multiply(self.image, cv2.merge([shade] * 3), dtype=cv2.CV_8U)
         height, width = self.image.shape[:2]
         size = (width // SCALE, height // SCALE)
-        small = cv2.resize(
-            cv2.multiply(self.image, cv2.merge([shade] * 3), dtype=cv2.CV_8U),
-            size,
-            interpolation=cv2.INTER_AREA,
-        )
         centre = SCALE // 2
+        small = cv2.resize(shaded, size, interpolation=cv2.INTER_AREA)
         return small, np.ascontiguousarray(self.labels[centre::SCALE, centre::SCALE])
 
 
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    """Outline (4, 2) of an upright rectangle."""
+    """Return the outline (4, 2) of an upright rectangle."""
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.float64)
+
+
+def rgb(values: np.ndarray) -> Colour:
+    """Return the colour of three numbers: cut down to whole ones from 0 to 255."""
+    red, green, blue = np.clip(values, 0, 255).astype(int).tolist()
+    return red, green, blue
 
 
 def tint(colour: Colour, factor: float) -> Colour:
     """Return the colour made darker (factor < 1) or lighter (factor > 1)."""
-    red, green, blue = (int(min(255, max(0, round(c * factor)))) for c in colour)
-    return red, green, blue
+    return rgb(np.round(np.array(colour) * factor))
 
 
 def smooth_noise(
     rng: np.random.Generator, height: int, width: int, cells: Sequence[int]
 ) -> np.ndarray:
-    """Return (height, width) float32 noise of mean 0: one octave for each cell size in pixels."""
+    """Draw (height, width) float32 noise of mean 0: one octave for each cell size in pixels."""
     total = np.zeros((height, width), np.float32)
     for cell in cells:
         grid = rng.standard_normal((height // cell + 2, width // cell + 2)).astype(np.float32)

@@ -16,7 +16,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,17 @@ VERSION = 4
 TEXTURE_VERSION = 1
 _BYTES_PER_IMAGE = 12_000  # a picture, its labels and its share of the rest, as blocks on disk
 _BYTES_PER_TEXTURE = 8_200
+_RECORD = "dataset.json"
 _TEXTURE_RECORD = "drawn.json"  # in a folder of textures: they were not made otherwise
-_COCO_KEYPOINTS = [
-    "nose",
-    *(
-        f"{side}_{joint}"
-        for joint in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-        for side in ("left", "right")
-    ),
-]
+_JOINTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_COCO_KEYPOINTS = ["nose", *(f"{side}_{joint}" for joint in _JOINTS for side in ("left", "right"))]
 
 
 def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> list[Entry]:
     """Make the data set in ``folder`` unless it is there already.
 
-    One of another version or size, or with files missing, is replaced.
+    One of another version or size, or with files missing, is replaced. Processes that ask at the
+    same time wait for the first.
 
     Args:
         folder: the data set's own folder; its parents are made.
@@ -66,13 +62,12 @@ def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> l
         FileExistsError: ``folder`` holds something that this function did not write.
         OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
     """
-    folder = Path(folder)
     entries = plan(settings)
     _make_once(
-        folder,
-        "dataset.json",
-        lambda: _complete(folder, settings, entries),
-        lambda partial: _write_all(partial, settings, entries),
+        Path(folder, _RECORD),
+        {"version": VERSION, "settings": asdict(settings)},
+        [path for entry in entries for path in (entry.image, entry.labels)],
+        lambda partial, record: _write_all(partial, record, entries),
         "the synthetic pedestrians",
         len(entries) * _BYTES_PER_IMAGE,
     )
@@ -89,58 +84,59 @@ def generate_textures(folder: str | os.PathLike[str], entries: Sequence[Entry]) 
         entries: the images in it.
 
     Raises:
-        OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
+        OSError: as :func:`generate`.
     """
-    textures = Path(folder, IMAGES + TextureFiles.suffix)
-    record = textures / _TEXTURE_RECORD
-    if textures.is_dir() and not record.exists():
+    record = Path(folder, IMAGES + TextureFiles.suffix, _TEXTURE_RECORD)
+    if record.parent.is_dir() and not record.exists():
         return
     people = [entry for entry in entries if entry.pid]
     _make_once(
-        textures,
-        record.name,
-        lambda: (
-            _read_record(record).get("version") == TEXTURE_VERSION
-            and {entry.texture for entry in people} <= _present(textures)
-        ),
-        lambda partial: _write_textures(partial, people),
+        record,
+        {"version": TEXTURE_VERSION},
+        [entry.texture for entry in people],
+        lambda partial, content: _write_textures(partial, content, people),
         "their textures",
         len(people) * _BYTES_PER_TEXTURE,
     )
 
 
 def _make_once(
-    folder: Path,
-    record: str,
-    is_complete: Callable[[], bool],
-    write: Callable[[Path], None],
+    record: Path,
+    content: dict[str, Any],
+    files: Collection[str],
+    write: Callable[[Path, dict[str, Any]], None],
     what: str,
     size: int,
 ) -> None:
-    """Make ``folder`` unless it is complete.
+    """Make the folder of ``record`` unless that says ``content`` and the files are beside it.
 
-    The files are written beside it and moved there in one step. Processes that ask at the same time
-    wait for the first.
+    Everything is written beside the folder and moved there in one step.
 
     Args:
-        folder: its parents are made.
-        record: name of the file in it that shows who made it.
-        is_complete: whether it is there and whole.
-        write: writes everything into another folder, which it makes.
+        record: a JSON file that shows who made the folder.
+        content: what it says at least.
+        files: paths below the folder.
+        write: writes everything, the record too, into another folder, which it makes.
         what: is made, for messages.
         size: about as many bytes are written.
-
-    Raises:
-        FileExistsError: ``folder`` holds something without that file.
-        OSError: the disk is full (``errno`` ENOSPC or EDQUOT); nothing is left behind.
     """
+    folder = record.parent
+
+    def is_complete() -> bool:
+        try:
+            found = json.loads(record.read_text())
+        except (OSError, ValueError):
+            return False
+        return content.items() <= found.items() and all(map(os.path.exists, paths))
+
+    paths = [os.path.join(folder, file) for file in files]
     if is_complete():
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
             if not is_complete():
-                _replace(folder, record, write)
+                _replace(record, lambda partial: write(partial, content))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -152,13 +148,14 @@ def _make_once(
         ) from error
 
 
-def _replace(folder: Path, record: str, write: Callable[[Path], None]) -> None:
+def _replace(record: Path, write: Callable[[Path], None]) -> None:
     """Write everything and put it in place of what is there. Needs the lock."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / record).exists():
+    folder = record.parent
+    if folder.exists() and any(folder.iterdir()) and not record.exists():
         raise FileExistsError(
             errno.EEXIST,
-            f"expected a generated data set (with a {record}) or nothing, found other files; move "
-            "them away or choose another root folder",
+            f"expected a generated data set (with a {record.name}) or nothing, found other files; "
+            "move them away or choose another root folder",
             str(folder),
         )
     partial, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("partial", "old"))
@@ -174,61 +171,31 @@ def _replace(folder: Path, record: str, write: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _complete(folder: Path, settings: Settings, entries: list[Entry]) -> bool:
-    record = _read_record(folder / "dataset.json")
-    if (record.get("version"), record.get("settings")) != (VERSION, asdict(settings)):
-        return False
-    present = {f"{kind}/{path}" for kind in (IMAGES, LABELS) for path in _present(folder / kind)}
-    return all(entry.image in present and entry.labels in present for entry in entries)
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
-    except (OSError, ValueError):
-        return {}
-
-
-def _present(folder: Path) -> set[str]:
-    """Return the files in the subsets of a folder."""
-    return {
-        f"{subset}/{name}"
-        for subset in SUBSETS
-        if (folder / subset).is_dir()
-        for name in os.listdir(folder / subset)
-    }
-
-
-def _write_all(folder: Path, settings: Settings, entries: list[Entry]) -> None:
+def _write_all(folder: Path, record: dict[str, Any], entries: list[Entry]) -> None:
     for kind in (IMAGES, LABELS):
         for subset in SUBSETS:
             (folder / kind / subset).mkdir(parents=True)
-    annotations = []
+    images, annotations = [], []
     for number, entry in enumerate(tqdm(entries, "synthetic pedestrians", disable=None), 1):
         picture = render(entry.shot)
         for path, data in encode(entry, picture).items():
             _write(folder / path, data)
+        images.append({"id": number, "file_name": entry.image, "height": HEIGHT, "width": WIDTH})
         if entry.pid:
             annotations.append(_annotation(number, picture))
     coco = {
-        "images": [
-            {"id": number, "file_name": entry.image, "height": HEIGHT, "width": WIDTH}
-            for number, entry in enumerate(entries, 1)
-        ],
+        "images": images,
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person", "keypoints": _COCO_KEYPOINTS}],
     }
-    record = {
-        "version": VERSION,
-        "settings": asdict(settings),
-        "occluded_queries": [e.name for e in entries if e.subset == "query" and e.occluded],
-    }
+    occluded = [e.name for e in entries if e.subset == "query" and e.occluded]
     _write(folder / "keypoints.json", json.dumps(coco).encode())
-    _write(folder / "dataset.json", json.dumps(record, indent=1).encode())
+    _write(
+        folder / _RECORD, json.dumps({**record, "occluded_queries": occluded}, indent=1).encode()
+    )
 
 
-def _write_textures(folder: Path, entries: Sequence[Entry]) -> None:
+def _write_textures(folder: Path, record: dict[str, Any], entries: Sequence[Entry]) -> None:
     for subset in SUBSETS:
         (folder / subset).mkdir(parents=True)
     drawn: dict[Identity, bytes] = {}
@@ -240,7 +207,7 @@ def _write_textures(folder: Path, entries: Sequence[Entry]) -> None:
             _, png = cv2.imencode(".png", draw_texture(person)[..., ::-1], smaller)
             drawn[person] = png.tobytes()
         _write(folder / entry.texture, drawn[person])
-    _write(folder / _TEXTURE_RECORD, json.dumps({"version": TEXTURE_VERSION}).encode())
+    _write(folder / _TEXTURE_RECORD, json.dumps(record).encode())
 
 
 def encode(entry: Entry, picture: Picture) -> dict[str, bytes]:

@@ -6,30 +6,23 @@ identities come in pairs: the second of a pair is the first with two or three de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .canvas import Colour
+from .canvas import Colour, rgb
 
 T = TypeVar("T")
 
 SKIN = ((236, 201, 176), (222, 180, 148), (196, 150, 118), (150, 105, 78), (98, 66, 50))
 HAIR = ((26, 22, 22), (48, 36, 30), (84, 58, 40), (150, 112, 66), (128, 124, 122))
 UPPER = (
-    (38, 38, 42),
-    (92, 94, 100),
-    (158, 158, 160),
-    (226, 226, 222),
-    (40, 50, 82),
-    (74, 108, 148),
-    (132, 44, 48),
-    (84, 94, 66),
-    (178, 156, 124),
-)
+    (38, 38, 42), (92, 94, 100), (158, 158, 160), (226, 226, 222), (40, 50, 82),
+    (74, 108, 148), (132, 44, 48), (84, 94, 66), (178, 156, 124),
+)  # fmt: skip
 LOWER = ((32, 32, 36), (52, 66, 98), (96, 118, 150), (104, 102, 100), (156, 140, 112))
 ACCENT = ((232, 232, 228), (30, 30, 34), (176, 52, 50), (54, 84, 140), (210, 176, 70))
 SHOES = ((30, 30, 32), (228, 226, 222), (112, 78, 52), (150, 44, 48), (72, 92, 130))
@@ -70,14 +63,14 @@ class Identity:
 def pick(
     rng: np.random.Generator, options: Sequence[T], weights: Sequence[float] | None = None
 ) -> T:
-    """One of ``options``, with probabilities proportional to ``weights``."""
+    """Draw one of ``options``, with probabilities proportional to ``weights``."""
     chances = None if weights is None else np.asarray(weights, float) / sum(weights)
     return options[int(rng.choice(len(options), p=chances))]
 
 
 @lru_cache(maxsize=1024)
 def identity(seed: int, stream: int, number: int) -> Identity:
-    """Person ``number`` (0-based) of a stream; persons 4k and 4k + 1 look alike."""
+    """Return person ``number`` (0-based) of a stream; persons 4k and 4k + 1 look alike."""
     if number % 4 == 1:
         original = identity(seed, stream, number - 1)
         return _look_alike(np.random.default_rng([seed, stream, number, 1]), original)
@@ -120,29 +113,21 @@ def _look_alike(rng: np.random.Generator, person: Identity) -> Identity:
     def other(options: Sequence[T], present: T) -> T:
         return pick(rng, [option for option in options if option != present])
 
-    def shoes(p: Identity) -> Identity:
-        return replace(p, shoes=other(SHOES, p.shoes))
+    def other_print(present: str) -> str:
+        return "plain" if present != "plain" else pick(rng, ("logo", "stripes", "yoke"))
 
-    def bag(p: Identity) -> Identity:
-        return replace(p, bag=other(BAGS, p.bag), bag_colour=other(BAG, p.bag_colour))
-
-    def sleeves(p: Identity) -> Identity:
-        return replace(p, long_sleeves=not p.long_sleeves, coat=False)
-
-    def hair(p: Identity) -> Identity:
-        return replace(p, hair_style=other(HAIR_STYLES, p.hair_style), hair=other(HAIR, p.hair))
-
-    def print_(p: Identity) -> Identity:
-        pattern = "plain" if p.pattern != "plain" else pick(rng, ("logo", "stripes", "yoke"))
-        return replace(p, pattern=pattern, accent=other(ACCENT, p.accent))
-
-    def stripe(p: Identity) -> Identity:
-        return replace(p, side_stripe=not p.side_stripe)
-
-    details = (shoes, bag, sleeves, hair, print_, stripe)
+    style = person.hair_style
+    details: tuple[Callable[[], dict[str, Any]], ...] = (
+        lambda: {"shoes": other(SHOES, person.shoes)},
+        lambda: {"bag": other(BAGS, person.bag), "bag_colour": other(BAG, person.bag_colour)},
+        lambda: {"long_sleeves": not person.long_sleeves, "coat": False},
+        lambda: {"hair_style": other(HAIR_STYLES, style), "hair": other(HAIR, person.hair)},
+        lambda: {"pattern": other_print(person.pattern), "accent": other(ACCENT, person.accent)},
+        lambda: {"side_stripe": not person.side_stripe},
+    )
     count = 2 + int(rng.random() < 0.4)
     for index in rng.permutation(len(details))[:count]:
-        person = details[int(index)](person)
+        person = replace(person, **details[int(index)]())
     return replace(
         person,
         height=person.height + float(rng.normal(0, 0.02)),
@@ -151,5 +136,4 @@ def _look_alike(rng: np.random.Generator, person: Identity) -> Identity:
 
 
 def _vary(rng: np.random.Generator, colour: Colour) -> Colour:
-    red, green, blue = np.clip(np.array(colour) + rng.normal(0, 5, 3), 0, 255).astype(int).tolist()
-    return red, green, blue
+    return rgb(np.array(colour) + rng.normal(0, 5, 3))

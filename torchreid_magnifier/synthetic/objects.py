@@ -12,17 +12,13 @@ import numpy as np
 
 from ..parts import BACKGROUND
 from ..shapes import ellipse
-from .canvas import Canvas, Colour, box, tint
+from .canvas import Canvas, Colour, box, rgb, tint
 from .identity import pick
 
 CAR_COLOURS: tuple[Colour, ...] = (
-    (196, 198, 200),
-    (52, 54, 60),
-    (120, 34, 38),
-    (46, 66, 108),
-    (228, 228, 226),
-    (98, 104, 102),
-)
+    (196, 198, 200), (52, 54, 60), (120, 34, 38),
+    (46, 66, 108), (228, 228, 226), (98, 104, 102),
+)  # fmt: skip
 GLASS = (62, 76, 88)
 DARK = (32, 32, 34)
 
@@ -52,8 +48,7 @@ def car(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: floa
     canvas.stroke(at([(-0.49, 0.52), (0.46, 0.52)]), tint(colour, 1.2), 0.015 * size)
     canvas.fill(at([(0.46, 0.42), (0.5, 0.40), (0.5, 0.48), (0.45, 0.5)]), (236, 226, 190))
     canvas.fill(at([(-0.5, 0.42), (-0.46, 0.42), (-0.46, 0.5), (-0.49, 0.5)]), (150, 40, 36))
-    for wheel in (-0.31, 0.31):
-        centre = at([(wheel, 0.19)])[0]
+    for centre in at([(-0.31, 0.19), (0.31, 0.19)]):
         canvas.fill(ellipse(centre, 0.21 * size, 0.21 * size), DARK, BACKGROUND)
         canvas.fill(ellipse(centre, 0.12 * size, 0.12 * size), (150, 152, 154))
 
@@ -99,11 +94,9 @@ def bush(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
     """Draw a shrub: a heap of leaves, darker at the bottom."""
     green = np.array(pick(rng, ((62, 84, 46), (78, 98, 52), (54, 74, 58), (96, 100, 56))))
     half = size * rng.uniform(0.5, 0.8)
-    canvas.fill(
-        ellipse((x, y - 0.45 * size), 0.85 * half, 0.47 * size), _rgb(green * 0.7), BACKGROUND
-    )
-    spots = rng.random((46, 4))
-    for u, v, r, light in spots:
+    heap = ellipse((x, y - 0.45 * size), 0.85 * half, 0.47 * size)
+    canvas.fill(heap, rgb(green * 0.7), BACKGROUND)
+    for u, v, r, light in rng.random((46, 4)):
         angle, reach = 2 * np.pi * u, np.sqrt(v)
         centre = (
             x + 0.85 * half * reach * np.cos(angle),
@@ -112,7 +105,7 @@ def bush(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
         height = (y - centre[1]) / size
         radius = size * (0.05 + 0.07 * r)
         leaf = ellipse(centre, radius, 0.8 * radius)
-        canvas.fill(leaf, _rgb(green * (0.6 + 0.45 * height + 0.35 * light)), BACKGROUND)
+        canvas.fill(leaf, rgb(green * (0.6 + 0.45 * height + 0.35 * light)), BACKGROUND)
 
 
 def wall(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
@@ -140,12 +133,10 @@ def bicycle(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: 
     def at(*points: tuple[float, float]) -> np.ndarray:
         return np.array([(x + facing * u * size, y - v * size) for u, v in points])
 
-    for hub in (-0.52, 0.52):
-        rim = ellipse(at((hub, 0.33))[0], r, r)
-        canvas.stroke(rim, DARK, thick, BACKGROUND, closed=True)
+    for centre in at((-0.52, 0.33), (0.52, 0.33)):
+        canvas.stroke(ellipse(centre, r, r), DARK, thick, BACKGROUND, closed=True)
         for angle in (0.3, 1.35, 2.4):
             spoke = np.array([np.cos(angle), np.sin(angle)]) * r
-            centre = at((hub, 0.33))[0]
             line = np.stack([centre - spoke, centre + spoke])
             canvas.stroke(line, (120, 122, 124), 1, BACKGROUND)
     for line in (
@@ -166,11 +157,6 @@ def tree(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: flo
     canvas.fill(np.vstack([trunk, [(x + 1.6 * half, y)]]), bark, BACKGROUND)
     canvas.fill(box(x - half, y - size, x - 0.2 * half, y), tint(bark, 0.75), BACKGROUND)
     bush(canvas, rng, x, y - 0.6 * size, 0.55 * size)
-
-
-def _rgb(values: np.ndarray) -> Colour:
-    red, green, blue = np.clip(values, 0, 255).astype(int).tolist()
-    return red, green, blue
 
 
 Draw = Callable[[Canvas, np.random.Generator, float, float, float], None]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from ..data.masks import MASKS
 from .camera import CAMERAS
+from .identity import pick
 from .scene import Shot
 
 IMAGES = "images"
@@ -53,17 +55,17 @@ class Entry:
 
     @property
     def image(self) -> str:
-        """Path of the image below the data set's folder."""
+        """The path of the image below the data set's folder."""
         return f"{IMAGES}/{self.subset}/{self.name}.jpg"
 
     @property
     def labels(self) -> str:
-        """Path of the part labels below the data set's folder."""
+        """The path of the part labels below the data set's folder."""
         return f"{LABELS}/{self.subset}/{self.name}.png"
 
     @property
     def texture(self) -> str:
-        """Path of the person's texture below the folder of textures."""
+        """The path of the person's texture below the folder of textures."""
         return f"{self.subset}/{self.name}.png"
 
     @property
@@ -73,7 +75,7 @@ class Entry:
 
 
 def plan(settings: Settings = STANDARD) -> list[Entry]:
-    """All images of the data set, in a fixed order, without drawing any."""
+    """List all images of the data set, in a fixed order, without drawing any."""
     entries: list[Entry] = []
 
     def add(subset: str, person: int | None, camera: int, index: int, occlusion: str) -> None:
@@ -86,18 +88,14 @@ def plan(settings: Settings = STANDARD) -> list[Entry]:
 
     chance = np.random.default_rng([settings.seed, 5])
     cameras = range(len(CAMERAS))
-    for person in range(settings.train_ids):
-        for camera in cameras:
-            for index in (0, 1):
-                occlusion = ("none", "light", "heavy")[int(chance.choice(3, p=(0.75, 0.15, 0.1)))]
-                add("train", person, camera, index, occlusion)
-    heavy = np.zeros(settings.test_ids * len(CAMERAS), bool)
-    heavy[: round(settings.occluded * len(heavy))] = True
+    for person, camera, index in product(range(settings.train_ids), cameras, (0, 1)):
+        occlusion = pick(chance, ("none", "light", "heavy"), (0.75, 0.15, 0.1))
+        add("train", person, camera, index, occlusion)
+    queries = list(product(range(settings.test_ids), cameras))
+    heavy = np.arange(len(queries)) < round(settings.occluded * len(queries))
     chance.shuffle(heavy)
-    for person in range(settings.test_ids):
-        for camera in cameras:
-            occluded = heavy[person * len(CAMERAS) + camera]
-            add("query", person, camera, 0, "heavy" if occluded else "none")
+    for (person, camera), occluded in zip(queries, heavy, strict=True):
+        add("query", person, camera, 0, "heavy" if occluded else "none")
     for person in range(settings.test_ids):
         twice = chance.permutation(len(CAMERAS))[:2]
         for camera in cameras:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from ..parts import PARTS
+from ..parts import FOOT, HEAD, LOWER_ARM, LOWER_LEG, TORSO, UPPER_ARM, UPPER_LEG
 from . import objects
 from .body import Skeleton, View, build_skeleton, draw_pose
-from .camera import CAMERAS, STRIP_WIDTH, WALKWAY, Camera, backdrop, photograph
+from .camera import CAMERAS, STRIP_WIDTH, WALKWAY, backdrop, photograph
 from .canvas import HEIGHT, SCALE, WIDTH, Canvas, smooth_noise
 from .identity import identity, pick
 from .person import draw_person
@@ -20,197 +21,164 @@ _PASSERS_BY = 7  # identity stream of people who belong to no image of their own
 HEAVY = (0.30, 0.62)  # share of the person's pixels that is hidden in a heavily occluded image
 LIGHT = (0.06, 0.25)
 
-_HEAD, _TORSO, _UPPER_ARM, _LOWER_ARM, _UPPER_LEG, _LOWER_LEG, _FOOT = (
-    PARTS.index(name)
-    for name in ("head", "torso", "upper_arm", "lower_arm", "upper_leg", "lower_leg", "foot")
-)
-_FURNITURE = (
-    objects.pole,
-    objects.crate,
-    objects.bush,
-    objects.bicycle,
-    objects.car,
-    objects.tree,
-)
+_INDOORS = (objects.pole, objects.crate)
+_OUTDOORS = (*_INDOORS, objects.bush, objects.bicycle, objects.car, objects.tree)
 # Parts at each COCO keypoint; a keypoint is seen where one of its parts is.
 _AT_KEYPOINT = (
-    *[(_HEAD,)] * 5,
-    *[(_TORSO, _UPPER_ARM)] * 2,
-    *[(_UPPER_ARM, _LOWER_ARM)] * 2,
-    *[(_LOWER_ARM,)] * 2,
-    *[(_TORSO, _UPPER_LEG)] * 2,
-    *[(_UPPER_LEG, _LOWER_LEG)] * 2,
-    *[(_LOWER_LEG, _FOOT)] * 2,
+    *[(HEAD,)] * 5,
+    *[(TORSO, UPPER_ARM)] * 2,
+    *[(UPPER_ARM, LOWER_ARM)] * 2,
+    *[(LOWER_ARM,)] * 2,
+    *[(TORSO, UPPER_LEG)] * 2,
+    *[(UPPER_LEG, LOWER_LEG)] * 2,
+    *[(LOWER_LEG, FOOT)] * 2,
 )
 
 
 @dataclass(frozen=True)
 class Shot:
-    """Everything a picture depends on.
+    """Everything a picture depends on."""
 
-    Attributes:
-        seed: seed of the whole data set.
-        stream: identity stream (the split).
-        person: 0-based number of the person in the stream, or None: nobody, or a passer-by.
-        camera: 0-based.
-        index: distinguishes the pictures of one person by one camera.
-        occlusion: "none", "light" or "heavy".
-    """
-
-    seed: int
-    stream: int
-    person: int | None
-    camera: int
-    index: int
-    occlusion: str = "none"
+    seed: int  # of the whole data set
+    stream: int  # identity stream (the split)
+    person: int | None  # 0-based number in the stream, or None: nobody, or a passer-by
+    camera: int  # 0-based
+    index: int  # distinguishes the pictures of one person by one camera
+    occlusion: str = "none"  # or "light" or "heavy"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture.
+    """A finished picture."""
 
-    Attributes:
-        image: (128, 64, 3) uint8 RGB.
-        labels: (128, 64) uint8 part labels.
-        keypoints: (17, 3) COCO keypoints: x, y in pixels, visibility (0 outside the picture,
-            1 hidden, 2 seen).
-        quality: JPEG quality of the camera.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray
-    keypoints: np.ndarray
-    quality: int
+    image: np.ndarray  # (128, 64, 3) uint8 RGB
+    labels: np.ndarray  # (128, 64) uint8 part labels
+    keypoints: np.ndarray  # (17, 3) COCO: x, y in pixels; 0 outside the picture, 1 hidden, 2 seen
+    quality: int  # JPEG quality of the camera
 
 
 def render(shot: Shot) -> Picture:
     """Draw one picture. It depends on ``shot`` alone, not on what was drawn before."""
-    number = shot.person if shot.person is not None else 9999
-    rng = np.random.default_rng([shot.seed, shot.stream, number, shot.camera, shot.index, 2])
-    camera = CAMERAS[shot.camera]
     if shot.person is None:
-        return _distractor(shot, camera, rng)
+        return _Scene(shot, 9999, 1.7).draw_distractor()
     person = identity(shot.seed, shot.stream, shot.person)
-    canvas, view = _empty_street(shot, camera, rng, person.height)
-    light = float(np.clip(camera.light + rng.normal(0, 0.2), -1, 1))
+    scene = _Scene(shot, shot.person, person.height)
+    rng, view = scene.rng, scene.view
+    scene.light = float(np.clip(scene.light + rng.normal(0, 0.2), -1, 1))
     if rng.random() < 0.3:
-        _passer_by(canvas, shot.seed, rng, camera, view, light, beside=True)
+        scene.add_passer_by(beside=True)
     skeleton = build_skeleton(person, draw_pose(rng))
-    draw_person(canvas, person, skeleton, view, light)
-    canvas = _occlude(canvas, shot, rng, camera, view, light)
-    image, labels = canvas.finish(_folds(shot.seed))
-    keypoints = _keypoints(skeleton, view, labels)
-    return Picture(photograph(image, camera, rng), labels, keypoints, camera.quality)
+    draw_person(scene.canvas, person, skeleton, view, scene.light)
+    if shot.occlusion != "none":
+        scene.occlude()
+    return scene.take(skeleton)
 
 
-def _empty_street(
-    shot: Shot, camera: Camera, rng: np.random.Generator, height: float
-) -> tuple[Canvas, View]:
-    """Return a cut of the camera's backdrop and the view of a person who stands in it."""
-    sloppy = 2.0 if rng.random() < 0.15 else 1.0  # an imperfect bounding box
-    tall = _ROWS * camera.zoom * float(np.clip(1 + sloppy * rng.normal(0, 0.035), 0.75, 1.25))
-    middle = 0.5 + camera.shift + sloppy * rng.normal(0, 0.035)
-    feet = (_ROWS + tall) / 2 * (1 + sloppy * rng.normal(0, 0.018))
-    turned = np.pi if rng.random() < 0.25 else 0.0
-    view = View(
-        yaw=camera.yaw + turned + float(rng.normal(0, 0.55)),
-        pitch=camera.pitch,
-        roll=camera.roll + float(rng.normal(0, 0.015)),
-        scale=tall / (height * 1.03),
-        x=float(middle * _COLUMNS),
-        y=float(feet) - 0.03 * _ROWS,
-    )
-    top = round(WALKWAY + rng.uniform(-40, 40) - feet)
-    left = int(rng.integers(0, STRIP_WIDTH - _COLUMNS))
-    street = backdrop(shot.seed, shot.camera)[top : top + _ROWS, left : left + _COLUMNS]
-    return Canvas(street), view
+class _Scene:
+    """A picture while it is drawn: first a cut of the camera's backdrop.
 
+    Args:
+        height: of the person who is to stand in it, in metres.
+    """
 
-def _passer_by(
-    canvas: Canvas,
-    seed: int,
-    rng: np.random.Generator,
-    camera: Camera,
-    view: View,
-    light: float,
-    beside: bool,
-) -> None:
-    """Somebody else: at the edge and further away, or in front."""
-    other = identity(seed, _PASSERS_BY, int(rng.integers(64)))
-    side = pick(rng, (-1, 1))
-    if beside:
-        x = view.x + side * rng.uniform(0.34, 0.62) * _COLUMNS
-        y, scale = view.y - rng.uniform(0.02, 0.10) * _ROWS, view.scale * rng.uniform(0.75, 0.95)
-    else:
-        x = view.x + side * rng.uniform(0.06, 0.30) * _COLUMNS
-        y, scale = view.y + rng.uniform(0.02, 0.14) * _ROWS, view.scale * rng.uniform(1.0, 1.12)
-    yaw = camera.yaw + float(rng.normal(0, 0.8))
-    placed = View(yaw, view.pitch, view.roll, float(scale), float(x), float(y))
-    skeleton = build_skeleton(other, draw_pose(rng))
-    draw_person(canvas, other, skeleton, placed, light, labelled=False)
+    def __init__(self, shot: Shot, number: int, height: float) -> None:
+        rng = np.random.default_rng([shot.seed, shot.stream, number, shot.camera, shot.index, 2])
+        self.shot, self.rng, self.camera = shot, rng, CAMERAS[shot.camera]
+        camera = self.camera
+        self.light = camera.light
+        sloppy = 2.0 if rng.random() < 0.15 else 1.0  # an imperfect bounding box
+        tall = _ROWS * camera.zoom * float(np.clip(1 + sloppy * rng.normal(0, 0.035), 0.75, 1.25))
+        middle = 0.5 + camera.shift + sloppy * rng.normal(0, 0.035)
+        feet = (_ROWS + tall) / 2 * (1 + sloppy * rng.normal(0, 0.018))
+        turned = np.pi if rng.random() < 0.25 else 0.0
+        self.view = View(
+            yaw=camera.yaw + turned + float(rng.normal(0, 0.55)),
+            pitch=camera.pitch,
+            roll=camera.roll + float(rng.normal(0, 0.015)),
+            scale=tall / (height * 1.03),
+            x=float(middle * _COLUMNS),
+            y=float(feet) - 0.03 * _ROWS,
+        )
+        top = round(WALKWAY + rng.uniform(-40, 40) - feet)
+        left = int(rng.integers(0, STRIP_WIDTH - _COLUMNS))
+        street = backdrop(shot.seed, shot.camera)[top : top + _ROWS, left : left + _COLUMNS]
+        self.canvas = Canvas(street)
 
+    def add_passer_by(self, beside: bool) -> None:
+        """Draw somebody else: at the edge and further away, or in front."""
+        rng, view = self.rng, self.view
+        other = identity(self.shot.seed, _PASSERS_BY, int(rng.integers(64)))
+        side = pick(rng, (-1, 1))
+        if beside:
+            x = view.x + side * rng.uniform(0.34, 0.62) * _COLUMNS
+            y = view.y - rng.uniform(0.02, 0.10) * _ROWS
+            scale = view.scale * rng.uniform(0.75, 0.95)
+        else:
+            x = view.x + side * rng.uniform(0.06, 0.30) * _COLUMNS
+            y = view.y + rng.uniform(0.02, 0.14) * _ROWS
+            scale = view.scale * rng.uniform(1.0, 1.12)
+        yaw = self.camera.yaw + float(rng.normal(0, 0.8))
+        placed = View(yaw, view.pitch, view.roll, float(scale), float(x), float(y))
+        skeleton = build_skeleton(other, draw_pose(rng))
+        draw_person(self.canvas, other, skeleton, placed, self.light, labelled=False)
 
-def _occlude(
-    canvas: Canvas, shot: Shot, rng: np.random.Generator, camera: Camera, view: View, light: float
-) -> Canvas:
-    """Put something in front until the wanted share of the person is hidden."""
-    if shot.occlusion == "none":
-        return canvas
-    low, high = HEAVY if shot.occlusion == "heavy" else LIGHT
-    visible = np.count_nonzero(canvas.labels)
-    for _ in range(200):
-        trial = Canvas(canvas.image)
-        trial.labels[:], trial.shade[:] = canvas.labels, canvas.shade
-        _obstacle(trial, shot, rng, camera, view, light)
-        if low <= 1 - np.count_nonzero(trial.labels) / visible <= high:
-            return trial
-    raise AssertionError(f"no obstacle hides between {low} and {high} of the person in {shot}")
+    def occlude(self) -> None:
+        """Put something in front until the wanted share of the person is hidden."""
+        whole = self.canvas
+        low, high = HEAVY if self.shot.occlusion == "heavy" else LIGHT
+        visible = np.count_nonzero(whole.labels)
+        for _ in range(200):
+            self.canvas = copy.deepcopy(whole)
+            self._add_obstacle()
+            if low <= 1 - np.count_nonzero(self.canvas.labels) / visible <= high:
+                return
+        raise AssertionError(
+            f"no obstacle hides between {low} and {high} of the person in {self.shot}"
+        )
 
+    def _add_obstacle(self) -> None:
+        rng, heavy = self.rng, self.shot.occlusion == "heavy"
+        kinds = ("crate", "wall", "pole", "person", "car", "bush", "bicycle")
+        weights = [2, 2, 1, 5, 4, 3, 0] if heavy else [2, 1, 3, 3, 1, 2, 2]
+        if self.camera.indoors:
+            weights[4:] = [0, 0, 0]
+        kind = pick(rng, kinds, weights)
+        if kind == "person":
+            self.add_passer_by(beside=False)
+            return
+        tall = _ROWS * (rng.uniform(0.3, 0.62) if heavy else rng.uniform(0.12, 0.35))
+        side = pick(rng, (-1, 1))
+        x = self.view.x + side * rng.uniform(0.0, 0.45) * _COLUMNS
+        foot = self.view.y + rng.uniform(0.02, 0.1) * _ROWS
+        draw, y, size = {
+            "car": (objects.car, foot + 0.04 * _ROWS, max(tall, 0.3 * _ROWS)),
+            "crate": (objects.crate, foot, 1.2 * tall),
+            "bush": (objects.bush, foot, 1.3 * tall),
+            "wall": (objects.wall, _ROWS + 4.0, tall),
+            "bicycle": (objects.bicycle, foot, 0.5 * _ROWS),
+            "pole": (objects.pole, foot + 10, _ROWS * (2.2 if heavy else 1.2)),
+        }[kind]
+        draw(self.canvas, rng, x, y, size)
 
-def _obstacle(
-    canvas: Canvas, shot: Shot, rng: np.random.Generator, camera: Camera, view: View, light: float
-) -> None:
-    heavy = shot.occlusion == "heavy"
-    kinds = ("crate", "wall", "pole", "person", "car", "bush", "bicycle")
-    weights = [2, 2, 1, 5, 4, 3, 0] if heavy else [2, 1, 3, 3, 1, 2, 2]
-    if camera.indoors:
-        weights[4:] = [0, 0, 0]
-    kind = pick(rng, kinds, weights)
-    if kind == "person":
-        _passer_by(canvas, shot.seed, rng, camera, view, light, beside=False)
-        return
-    share = rng.uniform(0.3, 0.62) if heavy else rng.uniform(0.12, 0.35)
-    tall = share * _ROWS
-    side = pick(rng, (-1, 1))
-    x = view.x + side * rng.uniform(0.0, 0.45) * _COLUMNS
-    foot = view.y + rng.uniform(0.02, 0.1) * _ROWS
-    if kind == "car":
-        objects.car(canvas, rng, x, foot + 0.04 * _ROWS, max(tall, 0.3 * _ROWS))
-    elif kind == "crate":
-        objects.crate(canvas, rng, x, foot, 1.2 * tall)
-    elif kind == "bush":
-        objects.bush(canvas, rng, x, foot, 1.3 * tall)
-    elif kind == "wall":
-        objects.wall(canvas, rng, x, float(_ROWS) + 4, tall)
-    elif kind == "bicycle":
-        objects.bicycle(canvas, rng, x, foot, 0.5 * _ROWS)
-    else:
-        objects.pole(canvas, rng, x, foot + 10, _ROWS * (2.2 if heavy else 1.2))
+    def draw_distractor(self) -> Picture:
+        """Draw a false detection: a piece of street, an object, or a badly cut passer-by."""
+        rng = self.rng
+        if rng.random() < 0.6:
+            self.add_passer_by(beside=True)
+        if rng.random() < 0.6:
+            draw = pick(rng, _INDOORS if self.camera.indoors else _OUTDOORS)
+            size = _ROWS * (1.0 if draw in (objects.pole, objects.tree) else rng.uniform(0.3, 0.6))
+            draw(self.canvas, rng, self.view.x, self.view.y, size)
+        return self.take(None)
 
-
-def _distractor(shot: Shot, camera: Camera, rng: np.random.Generator) -> Picture:
-    """Return a false detection: a piece of street, an object, or a badly cut passer-by."""
-    canvas, view = _empty_street(shot, camera, rng, 1.7)
-    light = camera.light
-    if rng.random() < 0.6:
-        _passer_by(canvas, shot.seed, rng, camera, view, light, beside=True)
-    if rng.random() < 0.6:
-        draw = pick(rng, _FURNITURE[:2] if camera.indoors else _FURNITURE)
-        size = _ROWS * (1.0 if draw in (objects.pole, objects.tree) else rng.uniform(0.3, 0.6))
-        draw(canvas, rng, view.x, view.y, size)
-    image, labels = canvas.finish(_folds(shot.seed))
-    nothing = np.zeros((17, 3))
-    return Picture(photograph(image, camera, rng), labels, nothing, camera.quality)
+    def take(self, skeleton: Skeleton | None) -> Picture:
+        """Return what the camera records, with the keypoints of the skeleton, if there is one."""
+        image, labels = self.canvas.finish(_folds(self.shot.seed))
+        keypoints = np.zeros((17, 3))
+        if skeleton is not None:
+            keypoints = _keypoints(skeleton, self.view, labels)
+        image = photograph(image, self.camera, self.rng)
+        return Picture(image, labels, keypoints, self.camera.quality)
 
 
 def _keypoints(skeleton: Skeleton, view: View, labels: np.ndarray) -> np.ndarray:

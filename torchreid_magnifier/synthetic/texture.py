@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ _HALF = TEXTURE_SIZE // 2
 _SAMPLES = 3  # along each side of a texel
 _PIXELS_PER_METRE = 300
 _ROWS, _COLUMNS = 570, 540  # of the painted person
+_BUILD: dict[str, Any] = {"height": STANDARD_HEIGHT, "build": 1.0, "shoulders": 1.0}
 _FRONT, _BACK, _LEFT, _RIGHT = 0.0, np.pi, -np.pi / 2, np.pi / 2  # yaw: what the camera sees
 
 Rectangle = tuple[int, int, int, int]  # top, left, bottom, right, in texels of a half
@@ -48,7 +50,7 @@ _FOOT = (232, 0, 256, 128)
 
 
 def draw_texture(person: Identity) -> np.ndarray:
-    """Return the texture of a person.
+    """Draw the texture of a person.
 
     Returns:
         (256, 256, 3) uint8 RGB: colours as they are, without light, shadow and camera.
@@ -56,9 +58,8 @@ def draw_texture(person: Identity) -> np.ndarray:
     side = TEXTURE_SIZE * _SAMPLES
     samples = np.full((side, side, 3), NOTHING, np.uint8)
     if person.bag != "none":
-        both = person.bag == "backpack"
         for half, bag_side in ((0, 1), (_HALF, -1)):
-            if both or person.bag_side == bag_side:
+            if person.bag == "backpack" or person.bag_side == bag_side:
                 samples[_window(_BAG, half)] = person.bag_colour
     for yaw, patches in _patches().items():
         painted = _paint(person, yaw)
@@ -70,29 +71,14 @@ def draw_texture(person: Identity) -> np.ndarray:
 def _paint(person: Identity, yaw: float) -> np.ndarray:
     """Return (_ROWS, _COLUMNS, 3) uint8 RGB."""
     canvas = Canvas(np.full((_ROWS, _COLUMNS, 3), NOTHING, np.uint8))
-    draw_person(canvas, _standard(person), _skeleton(), _view(yaw), light=0.0)
+    draw_person(canvas, replace(person, **_BUILD), _skeleton(), _view(yaw), light=0.0)
     return canvas.image
-
-
-def _standard(person: Identity) -> Identity:
-    return replace(person, height=STANDARD_HEIGHT, build=1.0, shoulders=1.0)
 
 
 @cache
 def _skeleton() -> Skeleton:
     """Everybody's: arms are away from the trunk, and from a bag beside it."""
-    pose = Pose(
-        hip=(0.0, 0.0),
-        knee=(0.0, 0.0),
-        shoulder=(0.0, 0.0),
-        spread=(0.5, 0.5),
-        elbow=(0.0, 0.0),
-        inward=(0.0, 0.0),
-        lean=0.0,
-        twist=0.0,
-        head_turn=0.0,
-    )
-    return build_skeleton(_standard(identity(0, 0, 0)), pose)
+    return build_skeleton(replace(identity(0, 0, 0), **_BUILD), Pose(spread=(0.5, 0.5)))
 
 
 def _view(yaw: float) -> View:
@@ -120,32 +106,32 @@ def _window(rectangle: Rectangle, half: int) -> tuple[slice, slice]:
 def _patches() -> dict[float, list[_Patch]]:
     """Return the patches that are seen at each yaw."""
     bones = _skeleton()
+    parts = {
+        _FRONT: (0, _broad_side(bones, (1, 0))),
+        _BACK: (_HALF, _broad_side(bones, (0, 1))),
+        _LEFT: (0, _narrow_side(bones, 0)),
+        _RIGHT: (_HALF, _narrow_side(bones, 1)),
+    }
     return {
-        _FRONT: [_cut(_FRONT, 0, *part) for part in _broad_side(bones, (1, 0))],
-        _BACK: [_cut(_BACK, _HALF, *part) for part in _broad_side(bones, (0, 1))],
-        _LEFT: [_cut(_LEFT, 0, *part) for part in _narrow_side(bones, 0)],
-        _RIGHT: [_cut(_RIGHT, _HALF, *part) for part in _narrow_side(bones, 1)],
+        yaw: [_cut(_view(yaw), half, *part) for part in side] for yaw, (half, side) in parts.items()
     }
 
 
-# A part of the body: where it goes, the line in the body from its top to its bottom, and the
-# function from positions on that line (0 to 1) to the half width that is shown there, in metres.
-_Part = tuple[Rectangle, np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]
+# A part of the body: where it goes, the line in the body from its top to its bottom, and the half
+# width that is shown there, in metres, at positions on that line (0 to 1).
+_Width = Callable[[np.ndarray], np.ndarray]
+_Part = tuple[Rectangle, np.ndarray, np.ndarray, _Width]
 
 
 def _broad_side(bones: Skeleton, sides: tuple[int, int]) -> Iterator[_Part]:
     """Front or back; ``sides`` are those of the body at the left and right of the picture."""
     yield _HEAD, *_skull(bones, 0.070)
-    heights = np.array((0.97, -0.08))
-    top, bottom = bones.spine(heights[0]), bones.spine(heights[1])
-    yield (
-        _TRUNK,
-        top,
-        bottom,
-        lambda v: (
-            0.94 * np.interp(heights[0] + v * (heights[1] - heights[0]), TRUNK[:, 0], TRUNK[:, 1])
-        ),
-    )
+    top, bottom = 0.97, -0.08
+
+    def trunk(v: np.ndarray) -> np.ndarray:
+        return 0.94 * np.interp(top + v * (bottom - top), TRUNK[:, 0], TRUNK[:, 1])
+
+    yield _TRUNK, bones.spine(top), bones.spine(bottom), trunk
     for place, side in enumerate(sides):
         shoulder, elbow, wrist = bones.shoulder[side], bones.elbow[side], bones.wrist[side]
         finger_tips = wrist + 0.36 * (wrist - elbow)
@@ -163,27 +149,24 @@ def _narrow_side(bones: Skeleton, side: int) -> Iterator[_Part]:
     yield _FOOT, middle + 0.5 * up, middle - 3.5 * up, _tapering(0.08, 0.08)
 
 
-def _skull(
-    bones: Skeleton, half_width: float
-) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+def _skull(bones: Skeleton, half_width: float) -> tuple[np.ndarray, np.ndarray, _Width]:
     up = np.array((0.0, 0.106, 0.0))
     return bones.head + up, bones.head - up, lambda v: half_width * np.sqrt(1 - (2 * v - 1) ** 2)
 
 
-def _tapering(start: float, end: float) -> Callable[[np.ndarray], np.ndarray]:
+def _tapering(start: float, end: float) -> _Width:
     return lambda v: start + v * (end - start)
 
 
 def _cut(
-    yaw: float,
+    view: View,
     half: int,
     rectangle: Rectangle,
     start: np.ndarray,
     end: np.ndarray,
-    half_width: Callable[[np.ndarray], np.ndarray],
+    half_width: _Width,
 ) -> _Patch:
     top, left, bottom, right = rectangle
-    view = _view(yaw)
     first, last = view.project(start), view.project(end)
     down = (last - first) / np.linalg.norm(last - first)
     beside = np.array((down[1], -down[0]))
