@@ -38,7 +38,14 @@ from torchreid_magnifier.parts import PARTS
 SMALLEST = "magnifiernet_r18_g"
 PREPROCESSING = Preprocessing(64, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 # Options of variants that only training reads: by them, several names share one graph.
-TRAINING_ONLY = {"sampling", "num_kept_regions", "decoder_widths", "constraints", "identity"}
+TRAINING_ONLY = {
+    "sampling",
+    "num_kept_regions",
+    "decoder_widths",
+    "constraints",
+    "identity",
+    "precision",
+}
 
 
 def build(name, num_classes=3):
@@ -125,6 +132,12 @@ def test_names_that_differ_in_training_alone_share_a_graph(name):
     theirs.load_state_dict(ours.state_dict(), strict=True)
     for key, output in ours(images).items():
         assert torch.equal(output, theirs(images)[key])
+
+
+def test_a_network_of_mixed_precision_is_exported_in_float32(tmp_path):
+    model = build_model(SMALLEST, 3, loss="triplet", precision="bfloat16").eval()
+    export = export_network(opened(model, SMALLEST), tmp_path / "a.pt2")
+    assert export.parity.deviation < TOLERANCE and model.precision == "bfloat16"
 
 
 def test_what_only_training_needs_is_left_out():

@@ -266,7 +266,8 @@ def readme(card: Card) -> str:
     ]
     lines += [f"| {key} | {value} |" for key, value in facts.items() if value]
     lines += ["", "```python", "from torchreid_magnifier import open_network", ""]
-    lines += [f'network = open_network("hf://owner/{card.name}")  # or the path of this folder']
+    source = HUB + card.name if "/" in card.name else card.name
+    lines += [f'network = open_network("{source}")  # or the path of this folder']
     lines += ["```", ""]
     if card.results:
         lines += ["| tested on | rank-1 | mAP | protocol |", "|---|---|---|---|"]

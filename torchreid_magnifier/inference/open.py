@@ -146,7 +146,7 @@ class Network:
         """
         with tempfile.TemporaryDirectory() as work:
             folder = Path(work, repository.rpartition("/")[2])
-            self.save_pretrained(folder, **facts)
+            self.save_pretrained(folder, **{"name": repository, **facts})
             return push(folder, repository, private, token)
 
 

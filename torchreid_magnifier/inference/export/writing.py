@@ -79,6 +79,7 @@ def export_network(
     check_target(path, opset)
     form, card = _format(path), card_for(network)
     model = copy.deepcopy(network.model).cpu()
+    model.precision = "float32"  # whatever it was trained in
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about its own workings
