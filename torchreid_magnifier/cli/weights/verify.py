@@ -14,7 +14,7 @@ HELP = "check the files that are here"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``weights verify``."""
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (deproblem: all)"
+        "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (default: all)"
     )
 
 
