@@ -17,6 +17,7 @@ from torchreid_magnifier.training.checks import check_together
 from torchreid_magnifier.training.config import ConfigError, default_config, merge_list
 from torchreid_magnifier.training.distributed import launch
 from torchreid_magnifier.training.distributed.processes import ALONE
+from torchreid_magnifier.training.loaders import _Share
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -84,6 +85,24 @@ def test_each_process_has_whole_identities_of_one_batch(two):
 def test_processes_decide_together(two):
     assert two["from main"] == [0, 0]
     assert two["raised"] == ["FailedElsewhere", "ValueError"]
+
+
+def test_processes_draw_apart():
+    """One order for all, and for the workers of each process seeds of their own."""
+
+    class Two:
+        count, rank = 2, 0
+
+        def from_main(self, action):
+            return [(77, index) for index in range(9)]
+
+    first, second = Two(), Two()
+    second.rank = 1
+    batches = [list(_Share(None, 4, processes)) for processes in (first, second)]
+    indices = [[[index for _, index in batch] for batch in share] for share in batches]
+    assert indices == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+    seeds = [{seed for batch in share for seed, _ in batch} for share in batches]
+    assert seeds[0] == {77} and len(seeds[1]) == 1 and seeds[0] != seeds[1]
 
 
 # ------------------------------------------------------------------ the command

@@ -23,6 +23,7 @@ from .config import ConfigError, datamanager_arguments
 from .distributed.processes import Processes
 
 _POOL = "patchpool"  # of torchreid's random_patch, which pastes patches of earlier images
+_APART = 1_000_003  # between the seeds of two processes; more than one has workers
 _PREFETCHED = 2  # batches that PyTorch lets each worker have ready
 _FURTHER_CHANNELS = {MASKS_SUFFIX: 1, TEXTURES_SUFFIX: 6}
 
@@ -253,7 +254,11 @@ class _Share(Sampler[list[Any]]):
         first = self._processes.rank * size
         for batch in range(len(order) // self._batch_size):  # what is left over is dropped
             start = batch * self._batch_size + first
-            yield order[start : start + size]
+            yield [self._own(key) for key in order[start : start + size]]
+
+    def _own(self, key: Any) -> Any:
+        """Return an index, or a pair of ``_EpochSampler`` with a seed of this process alone."""
+        return key if isinstance(key, int) else (key[0] + self._processes.rank * _APART, key[1])
 
     def __len__(self) -> int:
         return len(self._sampler) // self._batch_size
