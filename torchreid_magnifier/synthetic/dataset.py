@@ -25,15 +25,17 @@ class SyntheticPedestrians(ImageDataset):
     """
 
     _junk_pids = [0, -1]
+    occluded_only = False  # of the queries
     dataset_dir = "synthetic_pedestrians"
 
     def __init__(self, root: str = "", **kwargs: Any) -> None:
         self.root = os.path.abspath(os.path.expanduser(root))
         self.dataset_dir = os.path.join(self.root, self.dataset_dir)
         entries = generate(self.dataset_dir)
+        queries = [e for e in entries if e.subset == "query"]
         super().__init__(
             [self._sample(e, e.pid - 1) for e in entries if e.subset == "train"],
-            [self._sample(e, e.pid) for e in entries if e.subset == "query" and self.asks(e)],
+            [self._sample(e, e.pid) for e in queries if e.occluded or not self.occluded_only],
             [self._sample(e, e.pid) for e in entries if e.subset == "gallery"],
             **kwargs,
         )
@@ -42,11 +44,6 @@ class SyntheticPedestrians(ImageDataset):
         """Draw everybody's texture, once: what ``with_textures`` asks for."""
         generate_textures(self.dataset_dir, generate(self.dataset_dir))
 
-    @staticmethod
-    def asks(query: Entry) -> bool:
-        """Return if an image of the query subset is a query of this dataset."""
-        return True
-
     def _sample(self, entry: Entry, pid: int) -> tuple[str, int, int]:
         return os.path.join(self.dataset_dir, *entry.image.split("/")), pid, entry.camid
 
@@ -54,6 +51,4 @@ class SyntheticPedestrians(ImageDataset):
 class SyntheticPedestriansOccluded(SyntheticPedestrians):
     """The same people, with the heavily occluded queries only."""
 
-    @staticmethod
-    def asks(query: Entry) -> bool:
-        return query.occluded
+    occluded_only = True

@@ -109,14 +109,12 @@ class _Scene:
         rng, view = self.rng, self.view
         other = identity(self.shot.seed, _PASSERS_BY, int(rng.integers(64)))
         side = pick(rng, (-1, 1))
+        across, along, sizes = (0.06, 0.30), (0.02, 0.14), (1.0, 1.12)
         if beside:
-            x = view.x + side * rng.uniform(0.34, 0.62) * _COLUMNS
-            y = view.y - rng.uniform(0.02, 0.10) * _ROWS
-            scale = view.scale * rng.uniform(0.75, 0.95)
-        else:
-            x = view.x + side * rng.uniform(0.06, 0.30) * _COLUMNS
-            y = view.y + rng.uniform(0.02, 0.14) * _ROWS
-            scale = view.scale * rng.uniform(1.0, 1.12)
+            across, along, sizes = (0.34, 0.62), (0.02, 0.10), (0.75, 0.95)
+        x = view.x + side * rng.uniform(*across) * _COLUMNS
+        y = view.y + (-1 if beside else 1) * rng.uniform(*along) * _ROWS
+        scale = view.scale * rng.uniform(*sizes)
         yaw = self.camera.yaw + float(rng.normal(0, 0.8))
         placed = View(yaw, view.pitch, view.roll, float(scale), float(x), float(y))
         skeleton = build_skeleton(other, draw_pose(rng))
