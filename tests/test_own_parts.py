@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from torchreid_magnifier import models
+from torchreid_magnifier.annotate.parsers import magnifiernet
 from torchreid_magnifier.annotate.parsers.magnifiernet import PartsOfNetwork, default_weights
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.hub import entries
 from torchreid_magnifier.images import read_labels
-from torchreid_magnifier.inference.open import open_network
-from torchreid_magnifier.parts import NUM_PARTS
+from torchreid_magnifier.parts import BACKGROUND, NUM_PARTS, PARTS
 from torchreid_magnifier.synthetic.generate import plan
 from torchreid_magnifier.synthetic.scene import render
 
@@ -29,32 +29,35 @@ def test_the_default_comes_with_the_package():
     assert entries()[default_weights()].file is not None
 
 
-def test_parts_of_drawn_people_are_seen(people):
-    seen = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], [p.image for p in people])
+def mean_overlap(seen, people):
+    """Mean intersection over union of the parts that people have."""
     overlap = []
     for labels, person in zip(seen, people):
-        assert labels.shape == (128, 64) and labels.dtype == np.uint8
         for part in range(NUM_PARTS):
             found, true = labels == part, person.labels == part
             if true.any():
                 overlap.append((found & true).sum() / (found | true).sum())
-    assert np.mean(overlap) > 0.35  # nothing but background would give 0.08
+    return np.mean(overlap)
 
 
-def test_label_maps_are_those_of_the_network_at_the_size_of_each_image(people):
-    network = open_network("magnifiernet_r18_synthetic")
+def test_parts_of_drawn_people_are_seen(people):
+    seen = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], [p.image for p in people])
+    assert all(labels.shape == (128, 64) and labels.dtype == np.uint8 for labels in seen)
+    assert mean_overlap(seen, people) > 0.36
+
+
+def test_what_could_be_any_part_is_background():
+    likely = torch.zeros(NUM_PARTS, 2, 2)
+    assert (magnifiernet._enlarged(likely, (8, 4)) == BACKGROUND).all()
+    foot = PARTS.index("foot")
+    likely[foot, 1] = 5.0
+    assert (magnifiernet._enlarged(likely, (8, 4))[[0, -1]] == [[0] * 4, [foot] * 4]).all()
+
+
+def test_each_image_has_its_own_size(people):
     images = [people[0].image, np.ascontiguousarray(people[1].image[10:, 3:])]
-    batch = torch.stack([network.preprocessing(Image.fromarray(image)) for image in images])
-    with torch.no_grad():
-        coarse = network.model.inspect(batch).part_labels.numpy()
     found = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], images)
-    for labels, image, expected in zip(found, images, coarse):
-        assert labels.shape == image.shape[:2]
-        rows, columns = (
-            ((np.arange(n) + 0.5) * size / n).astype(int)
-            for n, size in zip(expected.shape, labels.shape)
-        )
-        assert (labels[np.ix_(rows, columns)] == expected).mean() > 0.85
+    assert [labels.shape for labels in found] == [image.shape[:2] for image in images]
 
 
 def test_in_one_command_with_its_record(people, tmp_path, capsys):
