@@ -20,9 +20,10 @@ from ...hub import entries
 from ...inference.open import Network, open_network
 from .. import ParsingError
 
-# L_mask counts every part alike, however few its pixels, so a network takes too much for a foot. How
-# many pixels each part has is put back: its share in the maps drawn from keypoints of Market-1501's
-# training images. The exponent was chosen on its gallery (mean IoU 0.40 with 0, 0.49, 0.46 with 1).
+# L_mask counts every part alike, however few its pixels, so a network takes too much for a foot.
+# How many pixels each part has is put back: its share in the maps drawn from keypoints of
+# Market-1501's training images. The exponent was chosen on its gallery (mean IoU 0.40 with 0, 0.49,
+# 0.46 with 1).
 _SHARES = (0.638, 0.0283, 0.149, 0.0396, 0.0261, 0.065, 0.045, 0.0093)
 _EXPONENT = 0.75
 
