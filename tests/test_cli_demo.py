@@ -12,8 +12,9 @@ from torchreid import engine as torchreid_engine
 from tqdm import tqdm
 
 from torchreid_magnifier.checkpoint import read_checkpoint
-from torchreid_magnifier.cli import demo, main
-from torchreid_magnifier.experiments.comparison import Comparison, Settings
+from torchreid_magnifier.cli import main
+from torchreid_magnifier.experiments import demo
+from torchreid_magnifier.experiments.comparison import GLOBAL, WHOLE, Comparison, Settings
 from torchreid_magnifier.synthetic import Settings as People
 from torchreid_magnifier.synthetic import generate
 from torchreid_magnifier.training.engine import Engine
@@ -44,7 +45,7 @@ def table(folder, few_people):
 def test_one_table_of_both_networks_in_both_stages(table, folder):
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     assert lines[0] == list(demo.COLUMNS.values())
-    networks = ["magnifiernet_r18_g"] * 2 + ["magnifiernet_r18"] * 2
+    networks = [GLOBAL] * 2 + [WHOLE] * 2
     assert [line[:3] for line in lines[2:]] == [
         [network, stage, stage] for network, stage in zip(networks, "1212", strict=True)
     ]
@@ -56,7 +57,7 @@ def test_one_table_of_both_networks_in_both_stages(table, folder):
         assert line[3:7] == [f"{100 * row[key]:.1f}" for key in list(demo.COLUMNS)[3:7]]
         assert float(cell["mAP"]) == row["mAP"]
         assert all(0 <= row[key] <= 1 for key in list(demo.COLUMNS)[3:7])
-        assert (row["mask_miou"] is None) == (row["network"] == "magnifiernet_r18_g")
+        assert (row["mask_miou"] is None) == (row["network"] == GLOBAL)
     assert table in (folder / "results.md").read_text()
 
 
@@ -108,7 +109,7 @@ def test_a_test_that_fails_loses_no_training(tmp_path, monkeypatch, capsys):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Engine, "_rank", fail)
-    monkeypatch.setattr(demo, "Settings", lambda seed: TINY)
+    monkeypatch.setattr("torchreid_magnifier.cli.demo.Settings", lambda seed: TINY)
     assert main(["demo", "--out", str(tmp_path)]) == 1
     message = capsys.readouterr().err
     (weights,) = tmp_path.glob("weights-*/magnifiernet_r18_g_stage1/model/model.pth.tar-1")

@@ -9,10 +9,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from ..experiments import ablation_grids, ablation_report
-from ..experiments.ablation import Ablation, check_options
+from ..experiments import ablation_grids
+from ..experiments.ablation import ablate, check_options
 from ..training.config import ConfigError
 from .arguments import Parser
 from .train import add_options, parse, read_configs
@@ -28,33 +26,14 @@ command. Checkpoints are saved as test.eval_freq says and none is deleted: mind 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
-    _run(_parse(argv), shlex.join(["torchreid-magnifier", "ablate", *argv]))
-    return 0
-
-
-def _run(args: argparse.Namespace, command: str) -> None:
+    args = _parse(argv)
     check_options(args.options[::2])
     grids = ablation_grids.choose(args.grids, args.cells)
     stages = read_configs(args.stages, args)
-    out = args.out
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / ".lock", timeout=0):
-            ablation = Ablation(grids, stages, _seeds(args.seeds), out)
-            if len(ablation.results) < len(ablation.runs):
-                ablation.read_data()
-
-            def write() -> None:
-                ablation_report.write(ablation, command)
-
-            write()
-            ablation.run(on_finished=write)
-    except Timeout as error:
-        raise ConfigError(
-            f"another ablation is writing into {out}: wait until it has ended, or give another "
-            "--out"
-        ) from error
-    print(f"Tables and plots are in {out}: begin with results.md")
+    command = shlex.join(["torchreid-magnifier", "ablate", *argv])
+    ablate(grids, stages, _seeds(args.seeds), args.out, command)
+    print(f"Tables and plots are in {args.out}: begin with results.md")
+    return 0
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

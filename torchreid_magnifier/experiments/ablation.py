@@ -1,24 +1,28 @@
-"""Running a grid of variants x seeds, each through the code of ``torchreid-magnifier train``.
+"""Grids of variants x seeds, each run as ``torchreid-magnifier train`` runs it.
 
 Every variant runs through all stages. One without the semantic diversity loss takes the loss
 ``triplet`` in each, so that all are trained for the same number of epochs. What is equal is trained
-once: a stage's folder is ``runs/<model>/seed<seed>/stage<number>_<loss>``, whichever cells need it.
+once: a stage's folder is ``runs/<variant>/seed<seed>/stage<number>_<loss>``, whichever cells need
+it.
 """
 
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..errors import MagnifierError
+from ..files import LockedError, locked
 from ..training import resume as saved
 from ..training.config import ConfigError
-from ..training.run import Stage, plan, read_data
+from ..training.loaders import read_data
+from ..training.run import Stage, plan
 from ..training.run import run as train
+from . import ablation_report
 from .ablation_grids import Cell, Grid
 
 # What must not change between the runs of one table, though a single run may go on with it changed.
@@ -42,8 +46,6 @@ _NOT_FOR_GRIDS = {
     "test.evaluate": "every run is trained and tested",
 }
 
-_BF16 = "_bf16"
-
 
 class FailedRun(MagnifierError):
     """A run that ended in an error. Its text names the cell, the log and the reason."""
@@ -52,11 +54,24 @@ class FailedRun(MagnifierError):
 
 
 class Run(NamedTuple):
-    """A variant trained with one seed; cells of several grids may be the same run."""
+    """A variant trained with one seed; cells of several grids may be the same run.
+
+    Attributes:
+        model: its name.
+        options: of the model, beside those of the stages' files.
+        losses: of the stages.
+        seed: ``train.seed``.
+    """
 
     model: str
+    options: tuple[tuple[str, Any], ...]
     losses: tuple[str, ...]
     seed: int
+
+    @property
+    def variant(self) -> str:
+        """Name and options, as in the names of folders: ``magnifiernet_r18,fusion=lstm``."""
+        return ",".join([self.model, *(f"{key}={value}" for key, value in self.options)])
 
 
 class Ablation:
@@ -100,7 +115,7 @@ class Ablation:
 
     @property
     def runs(self) -> dict[Run, list[str]]:
-        """What is to be trained, seed by seed, and the names of the cells that it stands for."""
+        """All that is to be trained, seed by seed, and the names of its cells."""
         runs: dict[Run, list[str]] = {}
         for seed in self.seeds:
             for name, grid in self.grids.items():
@@ -109,12 +124,12 @@ class Ablation:
         return runs
 
     def run_of(self, cell: Cell, seed: int) -> Run:
-        """The run that a cell is with a seed."""
+        """Return the run that a cell is with a seed."""
         losses = tuple(cfg.loss.name if cell.sd else "triplet" for cfg in self.stages)
-        return Run(_variant(self.stages[0].model.name, cell.suffix), losses, seed)
+        return Run(self.stages[0].model.name + cell.suffix, cell.options, losses, seed)
 
     def minutes(self, run: Run) -> float | None:
-        """How long a run took, all its stages; None if one of them was interrupted."""
+        """Return the minutes of all stages of a run; None if one of them was interrupted."""
         stages = [saved.results(cfg.data.save_dir) for cfg in self._configs(run)]
         minutes = [result.minutes for stage in stages for result in list(stage.values())[:1]]
         known = [value for value in minutes if value is not None]
@@ -171,7 +186,8 @@ class Ablation:
         for number, (stage, loss) in enumerate(zip(self.stages, run.losses, strict=True), 1):
             cfg = stage.clone()
             cfg.model.name, cfg.loss.name, cfg.train.seed = run.model, loss, run.seed
-            folder = self.out / "runs" / run.model / f"seed{run.seed}" / f"stage{number}_{loss}"
+            cfg.model.options.update(run.options)
+            folder = self.out / "runs" / run.variant / f"seed{run.seed}" / f"stage{number}_{loss}"
             cfg.data.save_dir = str(folder)
             cfgs.append(cfg)
         return cfgs
@@ -188,6 +204,39 @@ class Ablation:
         )
 
 
+def ablate(
+    grids: Mapping[str, Grid],
+    stages: Sequence[CfgNode],
+    seeds: Sequence[int],
+    out: Path,
+    command: str,
+) -> None:
+    """Run an :class:`Ablation`, or what is left of it; tables and plots grow with every run.
+
+    Args:
+        grids, stages, seeds, out: of the ablation.
+        command: that the report shows.
+
+    Raises:
+        ConfigError: as ``Ablation`` and its ``read_data``; if another one writes into ``out``.
+        FailedRun: at the first run that fails; those before it stay.
+        OSError: if ``out`` cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out / ".lock"):
+            ablation = Ablation(grids, stages, seeds, out)
+            if len(ablation.results) < len(ablation.runs):
+                ablation.read_data()
+            ablation_report.write(ablation, command)
+            ablation.run(on_finished=lambda: ablation_report.write(ablation, command))
+    except LockedError as error:
+        raise ConfigError(
+            f"another ablation is writing into {out}: wait until it has ended, or give another "
+            "--out"
+        ) from error
+
+
 def check_options(keys: Sequence[str]) -> None:
     """See that the command line leaves to the grid what is the grid's.
 
@@ -202,7 +251,7 @@ def check_options(keys: Sequence[str]) -> None:
 def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
     models = list(dict.fromkeys(cfg.model.name for cfg in stages))
     for name, grid in grids.items():
-        if len(models) > 1 or models[0].removesuffix(_BF16) not in grid.networks:
+        if len(models) > 1 or models[0] not in grid.networks:
             raise ConfigError(
                 f"for {name} the stages' files must all have the whole network as model.name "
                 f"({' or '.join(grid.networks)}), found {' and '.join(models)}: the grid adds the "
@@ -237,8 +286,3 @@ def _quiet() -> Iterator[None]:
     """What is printed goes into the runs' logs only."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
-
-
-def _variant(name: str, suffix: str) -> str:
-    """Return the name of a variant of a whole network."""
-    return name.removesuffix(_BF16) + suffix

@@ -1,7 +1,7 @@
 """The ablations of MagnifierNet's paper (section 4.4), two more, and those of SAN, as grids."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..models.magnifiernet import variants as magnifiernet
 from ..models.san import model as san
@@ -19,12 +19,14 @@ class Cell(NamedTuple):
         name: on the command line and in messages.
         columns: what stands for it in the table, under the grid's ``heads``.
         suffix: of the model's name, after that of the whole network.
+        options: of the model, beside those of the stages' files.
         sd: whether the semantic diversity loss joins in the stages that have it.
     """
 
     name: str
     columns: tuple[str, ...]
     suffix: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
     sd: bool = False
 
 
@@ -48,7 +50,16 @@ class Grid(NamedTuple):
 
 def _components(name: str, suffix: str, *components: str, of: tuple[str, ...] = COMPONENTS) -> Cell:
     columns = tuple(MARK if c in components else "" for c in of)
-    return Cell(name, columns, suffix, "SD" in components)
+    return Cell(name, columns, suffix, sd="SD" in components)
+
+
+def _sampling(name: str, sampling: str, kept: int) -> Cell:
+    options = (("sampling", sampling), ("num_kept_regions", kept))
+    return Cell(name, (f"Random-{sampling}", str(kept)), options=options)
+
+
+def _fusion(name: str, fusion: str, shown: str) -> Cell:
+    return Cell(name, (shown,), options=(("fusion", fusion),))
 
 
 GRIDS = {
@@ -75,13 +86,10 @@ GRIDS = {
         "Figure 5: the regions that SAB keeps",
         ("sampling", "K̂"),
         (
-            Cell("torso2", ("Random-torso", "2"), "_torso2"),
-            Cell("torso4", ("Random-torso", "4")),
-            Cell("torso6", ("Random-torso", "6"), "_torso6"),
-            *(
-                Cell(f"baseline{k}", ("Random-baseline", str(k)), f"_baseline{k}")
-                for k in range(2, 7)
-            ),
+            _sampling("torso2", "torso", 2),
+            Cell("torso4", ("Random-torso", "4")),  # the paper's network
+            _sampling("torso6", "torso", 6),
+            *(_sampling(f"baseline{kept}", "baseline", kept) for kept in range(2, 7)),
         ),
     ),
     "fusion": Grid(
@@ -89,20 +97,21 @@ GRIDS = {
         ("fusion",),
         (
             Cell("concatenation", ("concatenation (ablation branch)",), "_ab"),
-            Cell("mean", ("mean",), "_mean"),
-            Cell("LSTM", ("LSTM",), "_lstm"),
+            _fusion("mean", "mean", "mean"),
+            _fusion("LSTM", "lstm", "LSTM"),
             Cell("GRU", ("GRU (the paper's)",)),
         ),
         reference="concatenation",
     ),
     "official": Grid(
-        "The paper's network and the released code's",
+        "The paper's network and the reference implementation's",
         ("network",),
         (
-            Cell("all+SD", ("the paper's",), "", True),
-            Cell("released-code", ("the released code's",), "_official", True),
+            Cell("all+SD", ("the paper's",), sd=True),
+            Cell("reference", ("the reference implementation's",), "_official", sd=True),
         ),
         reference="all+SD",
+        networks=("magnifiernet", "magnifiernet_r18"),
     ),
     "san": Grid(
         "SAN: the decoder and its losses",
@@ -121,7 +130,7 @@ GRIDS = {
 
 
 def choose(grids: Sequence[str], cells: Sequence[str]) -> dict[str, Grid]:
-    """The grids of these names, cut down to the cells of these names unless there are none.
+    """Return the grids of these names, with the cells of these names, or all if there are none.
 
     Raises:
         ConfigError: for names that are not known.
@@ -149,7 +158,7 @@ def choose(grids: Sequence[str], cells: Sequence[str]) -> dict[str, Grid]:
 
 
 def describe(grids: Mapping[str, Grid] = GRIDS) -> str:
-    """A line for each grid with the names of its cells."""
+    """Return a line for each grid with the names of its cells."""
     return "\n".join(
         f"  {name:<10}{', '.join(cell.name for cell in grid.cells)}" for name, grid in grids.items()
     )

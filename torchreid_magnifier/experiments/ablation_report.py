@@ -1,9 +1,9 @@
-"""What an ablation found, as files: ``results.csv``, ``results.md`` and the plots."""
+"""Results of an ablation as files: ``results.csv``, ``results.md`` and the plots."""
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from .. import figures
 from ..figures import Repeated
 from ..files import write_atomically
-from .ablation import Ablation
 from .ablation_grids import Cell, Grid
+from .tables import csv_text, markdown
+
+if TYPE_CHECKING:
+    from .ablation import Ablation
 
 COLUMNS = (
     "grid",
@@ -29,7 +32,7 @@ COLUMNS = (
 
 
 class Scores(NamedTuple):
-    """What a cell reached with each of its finished seeds, in percent."""
+    """Scores of a cell with each of its finished seeds, in percent."""
 
     rank1: Repeated
     mean_ap: Repeated
@@ -37,7 +40,7 @@ class Scores(NamedTuple):
 
 def write(ablation: Ablation, command: str) -> None:
     """Write all files into ``ablation.out``, each of them whole or not at all."""
-    write_atomically(ablation.out / "results.csv", _csv(list(rows(ablation))).encode())
+    write_atomically(ablation.out / "results.csv", csv_text(COLUMNS, rows(ablation)).encode())
     write_atomically(ablation.out / "results.md", _markdown(ablation, command).encode())
     for name, grid in ablation.grids.items():
         if _finished(ablation, grid):
@@ -45,7 +48,7 @@ def write(ablation: Ablation, command: str) -> None:
 
 
 def rows(ablation: Ablation) -> Iterator[dict[str, Any]]:
-    """A row for each grid, cell, seed and target that is finished, as in ``results.csv``."""
+    """Yield a row for each grid, cell, seed and target that is finished, as in ``results.csv``."""
     epochs = sum(cfg.train.max_epoch for cfg in ablation.stages)
     for name, grid in ablation.grids.items():
         for cell in grid.cells:
@@ -55,7 +58,7 @@ def rows(ablation: Ablation) -> Iterator[dict[str, Any]]:
                     yield {
                         "grid": name,
                         "cell": cell.name,
-                        "model": run.model,
+                        "model": run.variant,
                         "sd": cell.sd,
                         "seed": seed,
                         "dataset": target,
@@ -67,7 +70,7 @@ def rows(ablation: Ablation) -> Iterator[dict[str, Any]]:
 
 
 def scores(ablation: Ablation, cell: Cell) -> Scores | None:
-    """What a cell reached on the first target; None if no seed is finished."""
+    """Return the scores of a cell on the first target; None if no seed is finished."""
     target = ablation.stages[-1].data.targets[0]
     runs = [ablation.run_of(cell, seed) for seed in ablation.seeds]
     found = [ablation.results[run][target] for run in runs if run in ablation.results]
@@ -84,14 +87,6 @@ def _finished(ablation: Ablation, grid: Grid) -> int:
 def _state(ablation: Ablation, grid: Grid) -> str:
     runs = len(grid.cells) * len(ablation.seeds)
     return f"{_finished(ablation, grid)} of {runs} runs are in."
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _markdown(ablation: Ablation, command: str) -> str:
@@ -126,8 +121,7 @@ Percent: mean over the seeds ± sample standard deviation; in brackets the gain 
 def _table(ablation: Ablation, grid: Grid) -> str:
     reference = next((cell for cell in grid.cells if cell.name == grid.reference), None)
     base = scores(ablation, reference) if reference else None
-    lines = [[*grid.heads, "R1", "mAP", "seeds"]]
-    lines.append(["---"] * len(lines[0]))
+    lines = []
     for cell in grid.cells:
         found = scores(ablation, cell)
         shown = ["–", "–", "0"]
@@ -136,7 +130,7 @@ def _table(ablation: Ablation, grid: Grid) -> str:
             shown = [_shown(score, other) for score, other in zip(found, over, strict=True)]
             shown.append(str(len(found.rank1.values)))
         lines.append([*cell.columns, *shown])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown([*grid.heads, "R1", "mAP", "seeds"], lines, words=len(grid.heads))
 
 
 def _shown(score: Repeated, base: Repeated | None) -> str:

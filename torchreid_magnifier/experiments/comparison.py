@@ -1,13 +1,12 @@
-"""What the demo compares: MagnifierNet in its two stages, and its global branch trained alike.
+"""MagnifierNet in its two stages, and its global branch trained alike, on drawn people.
 
 Both networks start from the same random seed, see the same images with the same schedule, and run
-through torchreid's engine. The second stage of the global branch goes on with the losses of its
+through this package's engine. The second stage of the global branch goes on with the losses of its
 first: it has no regions for the semantic diversity loss.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchreid import data as torchreid_data
-from torchreid import metrics as torchreid_metrics
-from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 from torchreid import utils as torchreid_utils
 from tqdm import tqdm
 
+from .. import models
+from ..evaluation.distances import whole
+from ..evaluation.engine import Features, distances_between
 from ..inference.explain.rankings import Sample, Search
-from ..models.magnifiernet.model import MagnifierNet
+from ..models.base import ReIDModel
 from ..synthetic import SyntheticPedestriansOccluded
 from ..training.engine import Engine
 
 DATASET = "synthetic_pedestrians"
 GLOBAL = "magnifiernet_r18_g"
 WHOLE = "magnifiernet_r18"
-# Model, its loss in stage 1, its loss in stage 2.
-NETWORKS = ((GLOBAL, "triplet", "triplet"), (WHOLE, "triplet", "triplet_sd"))
+# Of a training batch and of a test's batch, in units of the global branch's training batch.
+COSTS = {GLOBAL: (1.0, 0.25), WHOLE: (1.1, 0.27)}
+STAGES = {GLOBAL: ("triplet", "triplet"), WHOLE: ("triplet", "triplet_sd")}  # losses
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Settings:
         seed: of weights, batches and augmentation.
     """
 
-    epochs: tuple[int, int] = (24, 4)
+    epochs: tuple[int, int] = (20, 3)
     lr: tuple[float, float] = (2e-3, 2e-4)
     height: int = 128
     width: int = 64
@@ -73,47 +74,39 @@ class Stage:
     name: str
     number: int
     epochs: int
-    model: MagnifierNet
+    model: ReIDModel
     curves: dict[str, list[float]]
     search: Search
 
 
-class RecordingEngine(Engine):
-    """The engine of ``train``; it keeps what passes by.
+class _Recording(Engine):
+    """Keeps the numbers of every batch and the embeddings of the last test; moves a bar on."""
 
-    Attributes:
-        epochs: the mean of every loss term over each epoch.
-        features: of the last test, batch by batch: query, then gallery.
-    """
-
-    def __init__(self, *args: Any, bar: tqdm, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, bar: tqdm, costs: tuple[float, float], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.epochs: list[dict[str, float]] = []
-        self.features: list[Tensor] = []
-        self._batches: list[dict[str, float]] = []
-        self._bar = bar
+        self.epochs: list[list[dict[str, float]]] = []
+        self.found: tuple[Features, ...] = ()
+        self._bar, self._costs = bar, costs
 
     def train(self, *args: Any, **kwargs: Any) -> None:
-        self._batches = []
+        self.epochs.append([])
         super().train(*args, **kwargs)
-        names = self._batches[0]
-        self.epochs.append({n: float(np.mean([b[n] for b in self._batches])) for n in names})
 
     def forward_backward(self, data: dict[str, Any]) -> dict[str, float]:
-        summary = super().forward_backward(data)
-        self._batches.append(summary)
-        self._bar.update()
-        return summary
-
-    def test(self, *args: Any, **kwargs: Any) -> float:
-        self.features = []
-        return super().test(*args, **kwargs)
+        self.epochs[-1].append(super().forward_backward(data))
+        self._bar.update(self._costs[0])
+        return self.epochs[-1][-1]
 
     def extract_features(self, input: Tensor) -> Tensor:
-        features = super().extract_features(input)
-        self.features.append(features.cpu())
-        self._bar.update()
+        self._bar.update(self._costs[1])
+        features: Tensor = super().extract_features(input)
         return features
+
+    def _rank(
+        self, dataset_name: str, query: Features, gallery: Features, *args: Any, **kwargs: Any
+    ) -> tuple[float, float]:
+        self.found = query, gallery
+        return super()._rank(dataset_name, query, gallery, *args, **kwargs)
 
 
 class Comparison:
@@ -127,6 +120,7 @@ class Comparison:
     Attributes:
         query, gallery: the images of the test set.
         occluded: (Q,), true for the queries that are heavily occluded.
+        length: of the progress bar.
 
     Raises:
         OSError: if the data cannot be written.
@@ -154,21 +148,18 @@ class Comparison:
         occluded = SyntheticPedestriansOccluded(root=str(root), mode="query", verbose=False)
         paths = {sample[0] for sample in occluded.query}
         self.occluded = np.array([sample.path in paths for sample in self.query])
-
-    @cached_property
-    def num_batches(self) -> int:
-        """Batches of training and testing in all: the length of the progress bar."""
-        test = sum(len(loader) for loader in self._data.test_loader[DATASET].values())
-        train = len(self._data.train_loader) * sum(self.settings.epochs)
-        return len(NETWORKS) * (train + 2 * test)
+        tested = sum(len(loader) for loader in self._data.test_loader[DATASET].values())
+        trained = len(self._data.train_loader) * sum(settings.epochs)
+        self.length = sum(trained * train + 2 * tested * test for train, test in COSTS.values())
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """An image as the networks are tested with: (3, height, width), normalised."""
-        return self._data.preprocess_pil_img(image)
+        """Return an image as the networks are tested with: (3, height, width), normalised."""
+        tensor: Tensor = self._data.preprocess_pil_img(image)
+        return tensor
 
     def run(self, bar: tqdm) -> Iterator[Stage]:
         """Train and test, stage after stage: the global branch first. Moves ``bar`` on."""
-        for name, *losses in NETWORKS:
+        for name, losses in STAGES.items():
             weights = ""
             for number, loss in enumerate(losses, 1):
                 bar.set_description(f"{name}, stage {number}")
@@ -179,44 +170,35 @@ class Comparison:
                 weights = f"{folder}/model/model.pth.tar-{epochs}"
                 yield self._stage(name, number, engine)
 
-    def _engine(
-        self, name: str, loss: str, number: int, weights: str, bar: tqdm
-    ) -> RecordingEngine:
-        settings, use_gpu = self.settings, torch.cuda.is_available()
-        torchreid_utils.set_random_seed(settings.seed + number)
-        model = torchreid_models.build_model(
-            name, self._data.num_train_pids, loss=loss, pretrained=False, use_gpu=use_gpu
-        )
+    def _engine(self, name: str, loss: str, number: int, weights: str, bar: tqdm) -> _Recording:
+        use_gpu, epochs = torch.cuda.is_available(), self.settings.epochs[number - 1]
+        torchreid_utils.set_random_seed(self.settings.seed + number)
+        model = models.build(name, self._data.num_train_pids, loss)
         if weights:
             torchreid_utils.load_pretrained_weights(model, weights)
         model = model.cuda() if use_gpu else model
-        optimizer = torchreid_optim.build_optimizer(model, lr=settings.lr[number - 1])
-        epochs = settings.epochs[number - 1]
+        optimizer = torchreid_optim.build_optimizer(model, lr=self.settings.lr[number - 1])
+        schedule: tuple[str, list[int]] = ("single_step", [epochs])
         if number == 1:
             steps = sorted({max(1, epochs * 2 // 3), max(2, epochs * 8 // 9)})
             schedule = ("warmup_multi_step", steps)
-        else:
-            schedule = ("single_step", [epochs])
-        return RecordingEngine(
-            self._data,
-            model,
-            optimizer,
-            scheduler=torchreid_optim.build_lr_scheduler(optimizer, *schedule),
-            use_gpu=use_gpu,
-            bar=bar,
+        scheduler = torchreid_optim.build_lr_scheduler(optimizer, *schedule)
+        return _Recording(
+            self._data, model, optimizer, scheduler, use_gpu=use_gpu, bar=bar, costs=COSTS[name]
         )
 
-    def _stage(self, name: str, number: int, engine: RecordingEngine) -> Stage:
-        features = torch.cat(engine.features)
-        query, gallery = features.split([len(self.query), len(self.gallery)])
-        distances = torchreid_metrics.compute_distance_matrix(query, gallery, "cosine").numpy()
-        own = engine.model.loss_log.history or [{} for _ in engine.epochs]  # the model's own terms
-        epochs = [passed | terms for passed, terms in zip(engine.epochs, own, strict=True)]
+    def _stage(self, name: str, number: int, engine: _Recording) -> Stage:
+        model: Any = engine.model
+        query, gallery = engine.found
+        distances = whole(distances_between(query, gallery, "cosine", False, False))
+        own = model.loss_log.history or [{} for _ in engine.epochs]  # the model's own terms
+        means = [{k: float(np.mean([b[k] for b in e])) for k in e[0]} for e in engine.epochs]
+        epochs = [passed | terms for passed, terms in zip(means, own, strict=True)]
         return Stage(
             name=name,
             number=number,
             epochs=sum(self.settings.epochs[:number]),
-            model=engine.model,
+            model=model,
             curves={term: [epoch[term] for epoch in epochs] for term in epochs[0]},
             search=Search(distances, self.query, self.gallery),
         )
