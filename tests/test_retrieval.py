@@ -235,6 +235,21 @@ def test_a_gallery_smaller_than_what_is_asked_for_is_returned_whole():
     assert all(sorted(rows) == [0, 1, 2] for rows in found.rows)
 
 
+def test_rows_without_numbers_are_last_and_queries_without_are_errors():
+    gallery, queries = made(60), made(3, seed=1)
+    gallery.vectors[:40] = np.nan
+    found = search(queries, gallery, 20)
+    assert (found.rows >= 40).all() and np.isfinite(found.scores).all()
+    queries.vectors[1, 2] = np.inf
+    with pytest.raises(RetrievalError, match="1 of 3 queries have values .* not finite.* 1.jpg"):
+        search(queries, gallery)
+
+
+def test_an_empty_gallery_has_nobody_to_find():
+    with pytest.raises(RetrievalError, match="the gallery is empty"):
+        search(made(2), made(0))
+
+
 def test_a_mapped_gallery_is_searched_as_one_in_memory(tmp_path):
     gallery, queries = made(200, dtype="float16"), made(4, seed=1)
     write_embeddings(tmp_path / "g.npz", [gallery], 200, CARD)

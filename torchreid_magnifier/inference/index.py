@@ -94,6 +94,7 @@ class ExactIndex:
         rows = best.long()
         for start, block in blocks(self._vectors):
             nearness = self._nearness(queries, as_float(block).to(self._device))
+            nearness = nearness.nan_to_num(nan=-torch.inf)  # topk takes them for the largest
             chosen = _topmost(nearness, count)
             # The rows stay in ascending order, so the left one of equal numbers is the lower row.
             best = torch.cat([best, nearness.gather(1, chosen)], 1)

@@ -67,7 +67,8 @@ def search(
         index: of the gallery, for the same metric; exact search with torch on the CPU if None.
 
     Raises:
-        RetrievalError: queries and gallery are of different networks.
+        RetrievalError: queries and gallery are of different networks, the gallery is empty, or a
+            query is not finite.
         ValueError: an unknown metric, or ``top`` below 1.
     """
     require_comparable(gallery.card, queries.card)
@@ -75,6 +76,14 @@ def search(
         raise ValueError(
             f"expected a metric of {', '.join(METRICS)} and a top of at least 1, found {metric!r} "
             f"and {top}"
+        )
+    if not len(gallery):
+        raise RetrievalError("the gallery is empty: there is nobody to find")
+    if (wrong := ~np.isfinite(queries.vectors).all(1)).any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise RetrievalError(
+            f"{int(wrong.sum())} of {len(queries)} queries have values that are not finite, such "
+            f"as {queries.place(row)}: leave them out, or extract them anew"
         )
     if index is None:
         index = ExactIndex(gallery.vectors, metric)
@@ -210,4 +219,4 @@ def _scores(query: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:
     # Not by a matrix product, which may round equal rows differently.
     products = (many * one).sum(1)
     lengths = np.linalg.norm(many, axis=1) * np.linalg.norm(one)
-    return np.asarray(np.divide(products, lengths, out=np.zeros(len(many)), where=lengths > 0))
+    return np.asarray(np.divide(products, lengths, out=np.zeros(len(many)), where=lengths != 0))
