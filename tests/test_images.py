@@ -110,6 +110,14 @@ def test_deeper_colours_are_scaled_to_8_bits(tmp_path, rgb, dtype):
     assert np.abs(read_image(path).astype(int) - rgb).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_greys_of_more_bits_than_pillow_knows(tmp_path, rgb, dtype):
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path / "a.tif"
+    cv2.imwrite(str(path), (rgb[..., 0] / 255.0).astype(dtype))
+    assert (read_image(path) == rgb[..., :1]).all()
+
+
 @pytest.mark.parametrize("values", [[-1.0, 0.5], [0.0, 300.0], [np.nan, 0.5]])
 def test_floats_of_no_range_of_brightness_are_refused(tmp_path, values):
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
@@ -234,6 +242,8 @@ def _label_files(folder: Path, labels: np.ndarray) -> dict[str, Path]:
     for dtype in (np.uint8, np.int64, np.float32):
         np.save(folder / f"{np.dtype(dtype).name}.npy", labels.astype(dtype))
     np.save(folder / "fortran.npy", np.asfortranarray(labels))
+    np.save(folder / "one_channel.npy", labels[..., None])
+    np.save(folder / "three_channels.npy", np.repeat(labels[..., None], 3, axis=2))
     return {path.name: path for path in folder.iterdir()}
 
 

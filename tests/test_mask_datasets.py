@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torchreid import data as torchreid_data
 from torchvision import transforms as T
 
+from torchreid_magnifier.cli import convert, main
 from torchreid_magnifier.data.datasets import read_here, with_masks
 from torchreid_magnifier.data.masks import MaskError
 from torchreid_magnifier.data.transforms import JointTransform
@@ -191,6 +192,22 @@ def test_nor_is_it_an_endless_loop_in_testing(root, mode):
     Path(path).write_bytes(b"no image")
     with pytest.raises(ImageError, match=path):
         dataset[0]
+
+
+def test_the_error_of_a_loaders_worker_is_one_line_of_the_command(root, capsys, monkeypatch):
+    dataset = TinyPeopleMasks(root=root, transform=flip(), verbose=False)
+    path = dataset.train[5][0]
+    Path(path).write_bytes(b"no image")
+
+    def run(argv):
+        list(DataLoader(dataset, batch_size=4, num_workers=1))
+
+    monkeypatch.setattr(convert, "main", run)
+    assert main(["convert"]) == 2
+    assert capsys.readouterr().err == (
+        f"torchreid-magnifier convert: error: {path}: cannot be read as an image (its content is "
+        "none): copy or make it anew, or remove it\n"
+    )
 
 
 def test_a_plain_dataset_is_read_through_the_same_door_when_asked(root):

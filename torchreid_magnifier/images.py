@@ -249,6 +249,8 @@ def _classes(
 ) -> np.ndarray:
     if os.fspath(path).lower().endswith(".npy"):
         array = _npy(path)
+        if array.ndim == 3 and array.shape[2] in (1, 3) and (array == array[..., :1]).all():
+            array = array[..., 0]
     else:
         with _opened(path) as image, _not_too_many(image):
             _load_whole(image)
@@ -314,9 +316,9 @@ def _float_tiff(path: str | os.PathLike[str]) -> Image.Image | None:
         _check_size(tags[256], tags[257], deep=True)
         file.seek(0)
         pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3 or pixels.dtype.kind != "f":
+    if pixels is None or pixels.dtype.kind != "f":
         return None
-    return Image.fromarray(_from_floats(pixels[..., 2::-1]))
+    return Image.fromarray(_from_floats(pixels if pixels.ndim == 2 else pixels[..., 2::-1]))
 
 
 def _load_whole(image: Image.Image) -> None:

@@ -80,5 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = [args.command]
         if args.command in WITH_ACTIONS:
             words += args.arguments[:1]
-        print(f"torchreid-magnifier {' '.join(words)}: error: {error}", file=sys.stderr)
+        text = str(error)
+        if "\nOriginal Traceback " in text:  # of a loader's worker, wrapped by torch
+            text = text.rstrip().rsplit(f"{type(error).__name__}: ", 1)[-1]
+        print(f"torchreid-magnifier {' '.join(words)}: error: {text}", file=sys.stderr)
         return error.exit_status if isinstance(error, MagnifierError) else FAILED
