@@ -1,10 +1,12 @@
 """The graph that is exported of a network: from images to embeddings and part labels."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
 
 from ...hub.card import Card
 from ...models import Embedding, ReIDModel
@@ -67,21 +69,40 @@ def trace(model: ReIDModel, height: int, width: int) -> ExportedProgram:
     return program
 
 
+class _Used(TorchFunctionMode):
+    """Records the tensors that torch's functions are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids: set[int] = set()
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self._record((*args, *(kwargs or {}).values()))
+        return function(*args, **(kwargs or {}))
+
+    def _record(self, given: Any) -> None:
+        for value in given:
+            if isinstance(value, Tensor):
+                self._ids.add(id(value))
+            elif isinstance(value, (list, tuple)):
+                self._record(value)
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._ids
+
+
 @torch.no_grad()
 def _keep_only_what_runs(module: nn.Module, example: Tensor) -> None:
-    """Remove the submodules that ``module(example)`` does not call."""
-    called: set[nn.Module] = set()
-    hooks = [
-        part.register_forward_pre_hook(lambda part, _: called.add(part))
-        for part in module.modules()
-    ]
-    module(example)
-    for hook in hooks:
-        hook.remove()
+    """Remove the submodules whose weights ``module(example)`` does not use."""
+    with _Used() as used:
+        module(example)
 
     def prune(part: nn.Module) -> None:
         for name, child in list(part.named_children()):
-            if called.isdisjoint(child.modules()):
+            tensors = [*child.parameters(), *child.buffers()]
+            if tensors and not any(tensor in used for tensor in tensors):
                 setattr(part, name, None)
             else:
                 prune(child)
