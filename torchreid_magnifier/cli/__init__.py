@@ -67,9 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"torchreid-magnifier {args.command}: error: a launcher started several processes, "
                 "and only train shares its work out: run this command without one\n",
             )
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a code page lacks letters that paths may have
-            stream.reconfigure(errors="backslashreplace")
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
     except KeyboardInterrupt:
