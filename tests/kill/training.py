@@ -3,7 +3,7 @@
     python tests/kill/training.py train ablate --times 10
 
 Each command is started and killed (SIGKILL) as often as is asked for, at moments drawn between its
-start and the time that it takes undisturbed, then run to its end. Its result must be equal, nothing
+start and half the time that it takes undisturbed, then run to its end. Its result must be equal, nothing
 may be half written, and what the user has put into the folder must stay. Prints a table.
 
 A command is an entry of ``COMMANDS``: what it is given, and what its result is.
@@ -158,7 +158,7 @@ def check(name: str, times: int, seed: int, work: Path) -> str:
     out.mkdir()
     (out / MINE).write_text("mine")
     killed = sum(
-        kill(command.arguments(data, out), chance.uniform(0, length)) for _ in range(times)
+        kill(command.arguments(data, out), chance.uniform(0, length / 2)) for _ in range(times)
     )
     finish(command.arguments(data, out))
     found = command.result(out)
