@@ -16,7 +16,7 @@ import torchreid
 import yaml
 from PIL import Image
 
-from torchreid_magnifier import SAN
+from torchreid_magnifier import SAN, open_network
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.files import locked
 from torchreid_magnifier.training import loaders, resume
@@ -366,12 +366,24 @@ def test_checkpoints_load_without_this_package(train, tmp_path, schedule):
         "options": {},
         "loss": "triplet",
         "num_classes": 4,
+        "sources": ["market1501"],
         "height": 64,
         "width": 32,
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }
     assert done.stdout == f"{network} 4\n"
+
+
+def test_a_checkpoint_alone_says_how_its_network_is_opened(train, tmp_path):
+    assert train("model.name magnifiernet_r18_g model.options.biases true") == 0
+    path = tmp_path / "elsewhere.pth"
+    (tmp_path / "log" / "model" / "model.pth.tar-1").rename(path)
+    network = open_network(path)
+    assert (network.card.model, network.card.options) == ("magnifiernet_r18_g", {"biases": True})
+    assert (network.card.height, network.card.width) == (64, 32)
+    assert network.card.dataset == "market1501"
+    assert network.model.trained_size == (64, 32)
 
 
 def test_weights_know_the_size_of_their_images(train, tmp_path):

@@ -29,7 +29,7 @@ from .files import replacing
 CLASSIFIER_PREFIX = "classifier."
 SAFETENSORS = ".safetensors"
 # The entry of a checkpoint that says which network it is of: model, options, loss, num_classes,
-# and what its images are like: height, width, mean, std.
+# and what its images are like: sources, height, width, mean, std.
 NETWORK = "network"
 # What nn.DataParallel, DistributedDataParallel and torch.compile put around a module, at any depth.
 _WRAPPERS = ("module", "_orig_mod")

@@ -75,7 +75,7 @@ def train(data: Path, out: Path) -> list[str]:
 
 
 def ablate(data: Path, out: Path) -> list[str]:
-    options = ["--cells", "G", "ours", "--seeds", "1", "--out", str(out)]
+    options = ["--cells", "G", "all+SD", "--seeds", "1", "--out", str(out)]
     return ["ablate", "table2", "--stages", *stages(data), *options]
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from ..checkpoint import NETWORK, read_checkpoint
 from ..errors import MagnifierError
 from ..files import sha256
 
@@ -185,16 +186,26 @@ class Card:
 
 
 def card_of_run(checkpoint: Path) -> Card | None:
-    """Read the card of a checkpoint ``<folder>/model/<file>`` from ``<folder>/config.yaml``.
+    """Read the card of a checkpoint of ``torchreid-magnifier train``.
 
-    ``torchreid-magnifier train`` writes that file.
+    It stands in the checkpoint; of another one, ``<folder>/model/<file>``, it is read from
+    ``<folder>/config.yaml``, which ``train`` writes.
 
     Returns:
-        The card, without what only a test knows; None if there is no such file.
+        The card, without what only a test knows; None if there is neither.
 
     Raises:
-        WeightsError: the file is no configuration of a training run.
+        CheckpointError: the checkpoint cannot be read.
+        WeightsError: the other file is no configuration of a training run.
     """
+    if network := read_checkpoint(checkpoint).get(NETWORK):
+        return Card(
+            name=str(checkpoint),
+            dataset=", ".join(network["sources"]),
+            mean=tuple(network["mean"]),
+            std=tuple(network["std"]),
+            **{key: network[key] for key in ("model", "options", "height", "width")},
+        )
     path = checkpoint.absolute().parent.parent / "config.yaml"
     if not path.is_file():
         return None

@@ -384,6 +384,7 @@ def _record(cfg: CfgNode, datamanager: Any) -> dict[str, Any]:
         "options": plain(cfg.model.options),
         "loss": cfg.loss.name,
         "num_classes": datamanager.num_train_pids,
+        "sources": list(data.sources),
         "height": data.height,
         "width": data.width,
         "mean": list(data.norm_mean),
