@@ -48,9 +48,9 @@ TRAINING_ONLY = {
 }
 
 
-def build(name, num_classes=3):
+def build(name, num_classes=3, **options):
     torch.manual_seed(0)
-    model = build_model(name, num_classes=num_classes, loss="triplet", pretrained=False)
+    model = build_model(name, num_classes=num_classes, loss="triplet", **options)
     for module in model.modules():  # as if trained: none of them is left out without being seen
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -107,9 +107,12 @@ def options(checkpoint, model=SMALLEST, height=64, width=32):
 # ------------------------------------------------------------------ answers
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_every_graph_in_both_formats(name):
-    model = build(name, num_classes=1000)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in GRAPHS), ("magnifiernet_r18", {"fusion": "mean"})],
+)
+def test_every_graph_in_both_formats(name, options):
+    model = build(name, num_classes=1000, **options)
     card = opened(model, name).card
     program = trace(model, 64, 32)
     for form in FORMATS.values():

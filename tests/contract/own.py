@@ -11,8 +11,14 @@ from pathlib import Path
 
 import torchreid
 
-from torchreid_magnifier import models
+from torchreid_magnifier import MagnifierNet, models, register_model
 
+# What no registered name stands for.
+VARIANTS = {
+    "own_lstm": {"fusion": "lstm"},
+    "own_mean": {"fusion": "mean", "normalize_branches": True},
+    "own_baseline": {"sampling": "baseline", "num_kept_regions": 3, "adversarial_triplet": True},
+}
 FOLDER = Path(__file__).parent  # on Python's path by conftest.py, which imports slim.py
 REGISTRIES = vars(torchreid.models)["__model_factory"], vars(models)["_ENTRIES"]
 
@@ -23,6 +29,8 @@ def registered() -> Iterator[None]:
     before = [dict(registry) for registry in REGISTRIES]
     try:
         importlib.import_module("stripes")
+        for name, options in VARIANTS.items():
+            register_model(name, MagnifierNet, **options)
         yield
     finally:
         sys.modules.pop("stripes", None)

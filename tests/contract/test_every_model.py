@@ -10,7 +10,7 @@ import types
 import pytest
 import torch
 from networks import beside_its_backbone, small
-from own import registered
+from own import VARIANTS, registered
 from torch import nn
 from torchreid import engine as torchreid_engine
 
@@ -31,7 +31,7 @@ def different(names):
     return [name for i, name in enumerate(names) if built[i] not in built[:i]]
 
 
-NAMES = [*different(models.list_models()), "stripes"]
+NAMES = [*different(models.list_models()), "stripes", *VARIANTS]
 each = pytest.mark.parametrize("name", NAMES)
 each_backbone = pytest.mark.parametrize("backbone", backbones.list_backbones())
 

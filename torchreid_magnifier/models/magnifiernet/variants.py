@@ -21,14 +21,6 @@ _ROWS: dict[str, dict[str, Any]] = {
     "_g_m_sfb": {"adversarial": False},
     # the ablation branch of Fig. 4
     "_ab": {"fusion": "concat"},
-    # until the ablations take options
-    "_lstm": {"fusion": "lstm"},
-    "_mean": {"fusion": "mean"},
-    **{f"_torso{kept}": {"num_kept_regions": kept} for kept in (2, 6)},
-    **{
-        f"_baseline{kept}": {"sampling": "baseline", "num_kept_regions": kept}
-        for kept in range(1, 8)
-    },
 }
 
 # As the reference implementation has it (github.com/NIRVANALAN/magnifiernet_reid).
