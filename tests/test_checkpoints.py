@@ -1,6 +1,8 @@
 """Checkpoints: what is read, what is refused and with which words, and what loads into a model."""
 
+import os
 import pickle
+import stat
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -163,7 +165,12 @@ def test_an_older_torch_reads_numpys_scalars_and_runs_no_code(tmp_path, monkeypa
 
 def test_a_safetensors_file(tmp_path):
     path, source, target = tmp_path / "a.safetensors", Net(), Net()
-    write_weights(path, source.state_dict(), {"card": "text"})
+    before = os.umask(0o027)
+    try:
+        write_weights(path, source.state_dict(), {"card": "text"})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
     other = save(source, tmp_path / "b.pth")
     assert read_metadata(path) == {"format": "pt", "card": "text"} and not read_metadata(other)
     load_weights(target, path)

@@ -15,7 +15,7 @@ import torchreid_magnifier
 from torchreid_magnifier import CheckpointError, open_network
 from torchreid_magnifier.checkpoint import read_checkpoint, state_dict_of
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.hub import WeightsError, entries, fetch, find
+from torchreid_magnifier.hub import WeightsError, card, entries, fetch, find
 from torchreid_magnifier.hub.card import OWN_MANIFESTS, Result, read_manifest
 from torchreid_magnifier.hub.download import cached_path
 from torchreid_magnifier.hub.pack import pack
@@ -113,6 +113,7 @@ def test_the_example_in_its_head_is_an_entry(tmp_path):
     for left_out in (("url", "gdrive"), ("file", "gdrive"), ("file", "url")):
         entry = {key: value for key, value in example.items() if key not in left_out}
         (weights,) = read_manifest(write(tmp_path / "m.yaml", entry))
+    assert example.keys() == card._RULES.keys()
     assert weights.links[0].startswith("https://drive.google.com/uc?id=1AbC")
     assert len(weights.links) == 2
 
@@ -456,10 +457,8 @@ def test_list_says_where_files_are(tmp_path, monkeypatch, capsys):
 
 
 def test_no_weights_at_all(tmp_path, monkeypatch, capsys):
-    from torchreid_magnifier.hub import card as manifest
-
     write(tmp_path / "manifest.yaml")
-    monkeypatch.setattr(manifest, "_package_folder", lambda: tmp_path)
+    monkeypatch.setattr(card, "_package_folder", lambda: tmp_path)
     assert weights_command("list") == 0
     assert capsys.readouterr().out.startswith("There are no weights.")
     assert weights_command("download", "example") == 2

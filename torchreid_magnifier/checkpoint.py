@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .errors import MagnifierError
@@ -234,7 +234,8 @@ def write_weights(
     with replacing(path) as temporary:
         if path.suffix == SAFETENSORS:
             whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(whole, temporary, {"format": "pt", **(metadata or {})})
+            # Not safetensors' save_file: its files are for their owner alone.
+            temporary.write_bytes(save(whole, {"format": "pt", **(metadata or {})}))
         else:
             with open(temporary, "wb") as file:  # into a path it would write the path's name
                 torch.save(dict(tensors), file)
