@@ -13,7 +13,7 @@ import yaml
 
 import torchreid_magnifier
 from torchreid_magnifier import CheckpointError, open_network
-from torchreid_magnifier.checkpoint import read_checkpoint, state_dict_of
+from torchreid_magnifier.checkpoint import NETWORK, read_checkpoint, state_dict_of
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.hub import WeightsError, card, entries, fetch, find
 from torchreid_magnifier.hub.card import OWN_MANIFESTS, Result, read_manifest
@@ -315,6 +315,16 @@ def test_a_packed_file_says_what_it_is(trained, tmp_path, capsys):
     facts.write_text(yaml.safe_dump({"licence": 3}))
     assert weights_command(*command) == 2
     assert "licence: expected a text, found 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "record", [{"model": 3}, [1, 2], {"model": "magnifiernet_r18", "sources": 5}, "text"]
+)
+def test_a_checkpoint_with_a_record_of_something_else(record, tmp_path):
+    path = tmp_path / "model.pth.tar-1"
+    torch.save({"state_dict": {"a": torch.zeros(1)}, NETWORK: record}, path)
+    with pytest.raises(WeightsError, match="its record of the network cannot be used"):
+        open_network(path)
 
 
 def test_a_name_with_options(trained, tmp_path, monkeypatch):

@@ -199,13 +199,17 @@ def card_of_run(checkpoint: Path) -> Card | None:
         WeightsError: the other file is no configuration of a training run.
     """
     if network := read_checkpoint(checkpoint).get(NETWORK):
-        return Card(
-            name=str(checkpoint),
-            dataset=", ".join(network["sources"]),
-            mean=tuple(network["mean"]),
-            std=tuple(network["std"]),
-            **{key: network[key] for key in ("model", "options", "height", "width")},
-        )
+        try:
+            dataset = ", ".join(network["sources"])
+            known = ("model", "options", "height", "width", "mean", "std")
+            entry = {"name": str(checkpoint), **{key: network[key] for key in known}}
+            entry |= {key: list(entry[key]) for key in ("mean", "std")}
+            return Card.from_dict(entry | ({"dataset": dataset} if dataset else {}))
+        except (KeyError, TypeError, WeightsError) as error:
+            raise WeightsError(
+                f"{checkpoint}: its record of the network cannot be used ({error}): it is no "
+                "checkpoint of 'torchreid-magnifier train'"
+            ) from error
     path = checkpoint.absolute().parent.parent / "config.yaml"
     if not path.is_file():
         return None
