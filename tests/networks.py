@@ -13,15 +13,18 @@ OF_A_BACKBONE = ("backbone", "backbone_options", "projection")
 ENTRIES: dict[str, Any] = vars(models)["_ENTRIES"]
 
 
+def on_slim(name: str) -> dict[str, Any]:
+    """Return the options by which ``name`` is built on the backbone ``slim``."""
+    return {key: None for key in OF_A_BACKBONE if key in ENTRIES[name][1]} | {"backbone": "slim"}
+
+
 def small(name: str, loss: str = "triplet", num_classes: int = 5, **options: Any) -> ReIDModel:
     """Build what ``name`` stands for on the backbone ``slim``, or on that of ``options``.
 
     The weights are those of seed 0.
     """
     torch.manual_seed(0)
-    _, own = ENTRIES[name]
-    neutral = {key: None for key in OF_A_BACKBONE if key in own}
-    return models.build(name, num_classes, loss, **{**neutral, "backbone": "slim", **options})
+    return models.build(name, num_classes, loss, **{**on_slim(name), **options})
 
 
 def beside_its_backbone(name: str) -> tuple[type[ReIDModel], dict[str, Any]]:

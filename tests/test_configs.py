@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchreid
+import yaml
+from networks import on_slim
 from PIL import Image
 
 from torchreid_magnifier.cli import main
@@ -277,14 +279,17 @@ def root(tmp_path_factory):
 def build(root, tmp_path, monkeypatch):
     """The train command with a file and options, on the made data and the CPU.
 
-    Without ImageNet's weights, which would be downloaded, without workers, which are slow to start,
-    and without torch's long report on the machine.
+    On a backbone of four layers, without ImageNet's weights, which would be downloaded, without
+    workers, which are slow to start, and without torch's long report on the machine.
     """
     monkeypatch.setattr(torchreid.utils, "collect_env_info", str)
 
     def build(path: Path, *options: str) -> None:
+        model = read(path).model
+        small = {**model.options, **on_slim(model.name)}
         given = f"use_gpu False model.pretrained False data.workers 0 data.save_dir {tmp_path}"
         arguments = ["--config-file", str(path), "--root", str(root), *given.split(), *options]
+        arguments += ["model.options", yaml.safe_dump(small, default_flow_style=True).strip()]
         assert main(["train", *arguments]) == 0
 
     return build
