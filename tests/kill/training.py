@@ -3,8 +3,8 @@
     python tests/kill/training.py train ablate --times 10
 
 Each command is started and killed (SIGKILL) as often as is asked for, at moments drawn between its
-start and half the time that it takes undisturbed, then run to its end. Its result must be equal, nothing
-may be half written, and what the user has put into the folder must stay. Prints a table.
+start and half the time that it takes undisturbed, then run to its end. Its result must be equal,
+nothing may be half written, and what the user has put into the folder must stay. Prints a table.
 
 A command is an entry of ``COMMANDS``: what it is given, and what its result is.
 """
