@@ -22,9 +22,7 @@ from torch.nn.parallel import replicate
 
 torch.set_num_threads(1)
 
-# The backbone ``slim``, on which networks are built in milliseconds (see ``networks.py``).
-sys.path.insert(0, str(Path(__file__).parent / "contract"))
-importlib.import_module("slim")
+importlib.import_module("networks")  # registers the backbone ``slim``
 
 # What a shell starts in the background ignores Ctrl-C, and so do its children; tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,8 @@
 """Registered networks on a backbone of one convolution a stage, for tests of all but backbones."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,9 @@ import torch
 
 from torchreid_magnifier import models
 from torchreid_magnifier.models.base import ReIDModel
+
+sys.path.insert(0, str(Path(__file__).parent / "contract"))
+importlib.import_module("slim")  # registers it
 
 OF_A_BACKBONE = ("backbone", "backbone_options", "projection")
 ENTRIES: dict[str, Any] = vars(models)["_ENTRIES"]

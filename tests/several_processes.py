@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import torch
 import torchreid
+from networks import small
 from torch.utils.data import DataLoader
 
-from torchreid_magnifier.models import build as build_model
 from torchreid_magnifier.parts import NUM_PARTS
 from torchreid_magnifier.training.distributed.launch import joined
 from torchreid_magnifier.training.distributed.processes import ALONE, Processes
@@ -52,8 +52,7 @@ class People(torch.utils.data.Dataset):
 
 
 def engine_for(name: str, loss: str, processes: Processes, **options):
-    torch.manual_seed(0)
-    model = build_model(name, NUM_CLASSES, loss=loss, pretrained=False).double()
+    model = small(name, loss, NUM_CLASSES).double()
     for layer in model.classifier.values():  # as drawn they hardly pass a gradient on
         torch.nn.init.normal_(layer.weight, std=0.1)
     if loss == "softmax":
