@@ -80,11 +80,15 @@ def ablate(data: Path, out: Path) -> list[str]:
 
 
 def trained(out: Path) -> dict[str, Any]:
-    """Digest all checkpoints that are left, and what was found with them; times differ."""
+    """Digest all checkpoints that are left, and what was found with them.
+
+    Times differ. An earlier epoch's rank-1 is missing where the kill met its test.
+    """
     found: dict[str, Any] = {}
     for path in sorted(out.rglob("model.pth.tar-*")):
         state = torch.load(path, weights_only=True)
-        found[str(path.relative_to(out))] = digest({k: state[k] for k in state if k != "scheduler"})
+        kept = {k: state[k] for k in state if k not in ("scheduler", "rank1")}
+        found[str(path.relative_to(out))] = digest(kept)
     for path in sorted(out.rglob("results.json")):
         for result in (tree := json.loads(path.read_text())).values():
             result.pop("minutes")
