@@ -1,6 +1,6 @@
 """Who is nearest to a query, by an exported network: onnxruntime, NumPy and Pillow, no torch.
 
-torchreid-magnifier export --weights magnifiernet_r18_synthetic --out network.onnx
+torchreid-magnifier export --weights magnifiernet_osnet_x0_25_market1501 --out network.onnx
 python search_with_onnxruntime.py network.onnx query.jpg gallery/*.jpg
 """
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from torchreid_magnifier import models
 from torchreid_magnifier.annotate.parsers import magnifiernet
-from torchreid_magnifier.annotate.parsers.magnifiernet import PartsOfNetwork, default_weights
+from torchreid_magnifier.annotate.parsers.magnifiernet import PartsOfNetwork
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.hub import entries
+from torchreid_magnifier.hub import DEFAULT, entries
 from torchreid_magnifier.images import read_labels
 from torchreid_magnifier.parts import BACKGROUND, NUM_PARTS, PARTS
 from torchreid_magnifier.synthetic.generate import plan
@@ -26,7 +26,7 @@ def people():
 
 
 def test_the_default_comes_with_the_package():
-    assert entries()[default_weights()].file is not None
+    assert entries()[DEFAULT].file is not None
 
 
 def mean_overlap(seen, people):
@@ -41,9 +41,11 @@ def mean_overlap(seen, people):
 
 
 def test_parts_of_drawn_people_are_seen(people):
-    seen = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], [p.image for p in people])
+    seen = PartsOfNetwork(DEFAULT, "cpu")([], [p.image for p in people])
     assert all(labels.shape == (128, 64) and labels.dtype == np.uint8 for labels in seen)
-    assert mean_overlap(seen, people) > 0.36
+    assert (
+        mean_overlap(seen, people) > 0.25
+    )  # it learnt of real people; background alone gives 0.08
 
 
 def test_what_could_be_any_part_is_background():
@@ -56,7 +58,7 @@ def test_what_could_be_any_part_is_background():
 
 def test_each_image_has_its_own_size(people):
     images = [people[0].image, np.ascontiguousarray(people[1].image[10:, 3:])]
-    found = PartsOfNetwork("magnifiernet_r18_synthetic", "cpu")([], images)
+    found = PartsOfNetwork(DEFAULT, "cpu")([], images)
     assert [labels.shape for labels in found] == [image.shape[:2] for image in images]
 
 
@@ -70,7 +72,7 @@ def test_in_one_command_with_its_record(people, tmp_path, capsys):
     for number in range(3):
         assert read_labels(tmp_path / f"crops_ps_label/{number}.png").shape == (128, 64)
     record = json.loads((tmp_path / "crops_ps_label/masks.json").read_text())
-    entry = entries()[default_weights()]
+    entry = entries()[DEFAULT]
     assert record["parser"] == "magnifiernet"
     assert record["settings"]["weights"] == entry.sha256
     assert record["settings"]["preprocessing"]["height"] == entry.height

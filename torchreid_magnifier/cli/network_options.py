@@ -4,6 +4,7 @@ import argparse
 
 import torch
 
+from ..hub import DEFAULT
 from ..inference.open import Network, open_network
 from ..training.config import ConfigError
 
@@ -12,10 +13,11 @@ def add_network_options(parser: argparse.ArgumentParser, device: bool = True) ->
     """Add ``--weights`` and what goes with it; ``device``: see ``add_details``."""
     parser.add_argument(
         "--weights",
-        required=True,
+        default=DEFAULT,
         metavar="NETWORK",
         help="a name that 'torchreid-magnifier weights list' shows, a checkpoint of training, a "
-        "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=…",
+        "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=… (default: "
+        "%(default)s)",
     )
     add_details(parser, device)
 

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..figures import save
+from ..hub import DEFAULT
 from ..inference.explain.sheets import (
     WHY,
     activations_sheet,
@@ -153,13 +154,13 @@ def _masks(args: argparse.Namespace) -> tuple[Figure, str]:
 
 def _activations(args: argparse.Namespace) -> tuple[Figure, str]:
     paths = _chosen_images(args)
-    if args.regions and len(args.weights) > 1:
+    if args.regions and len(args.weights or [DEFAULT]) > 1:
         raise ConfigError("--regions shows one network: give one --weights")
     return activations_sheet(_chosen_networks(args), paths, args.regions, args.batch_size)
 
 
 def _rankings(args: argparse.Namespace) -> tuple[Figure, str]:
-    if args.differing and len(args.weights) != 2:
+    if args.differing and len(args.weights or [DEFAULT]) != 2:
         raise ConfigError("--differing compares two networks: give two --weights")
     if args.differing and args.query:
         raise ConfigError("--differing draws queries at random: leave out --query")
@@ -192,10 +193,9 @@ def _add_networks(parser: argparse.ArgumentParser, most: int, use: str, once: bo
     again = "; once for each network" if once else ""
     parser.add_argument(
         "--weights",
-        required=True,
         metavar="NAME|FILE",
         help=f"{use}: a name that 'torchreid-magnifier weights list' shows, or a checkpoint of "
-        f"training{again}",
+        f"training{again} (default: {DEFAULT})",
         **several,
     )
     parser.add_argument(
@@ -210,7 +210,7 @@ def _add_networks(parser: argparse.ArgumentParser, most: int, use: str, once: bo
 
 def _chosen_networks(args: argparse.Namespace) -> dict[str, Network]:
     """The networks by what they are called."""
-    weights = args.weights
+    weights = args.weights or [DEFAULT]
     if len(weights) > args.most:
         raise ConfigError(
             f"--weights: expected at most {args.most} networks, found {len(weights)}: "

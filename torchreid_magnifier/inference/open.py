@@ -15,6 +15,7 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from ..checkpoint import restore
 from ..files import sha256
+from ..hub import DEFAULT
 from ..hub.card import IMAGENET_MEAN, IMAGENET_STD, Card, WeightsError
 from ..hub.repository import locate, push, save
 from ..models import ReIDModel, build
@@ -151,7 +152,7 @@ class Network:
 
 
 def open_network(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] = DEFAULT,
     model: str | None = None,
     height: int | None = None,
     width: int | None = None,
@@ -166,7 +167,8 @@ def open_network(
     Args:
         source: a name in a manifest; the path of a checkpoint, a safetensors file or a network's
             folder; ``hf://owner/name`` or ``hf://owner/name@revision``; or
-            ``https://…#sha256=…``, the link of a file with its hash.
+            ``https://…#sha256=…``, the link of a file with its hash. The default comes with the
+            package.
         model: the model that a file without a card is of, such as ``magnifiernet_r18``.
         height, width: of the images that such a file was trained on, in pixels.
         device: for the model.

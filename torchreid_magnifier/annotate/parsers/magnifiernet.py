@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from ...hub import entries
+from ...hub import DEFAULT
 from ...inference.open import Network, open_network
 from .. import ParsingError
 
@@ -26,14 +26,6 @@ from .. import ParsingError
 # 0.46 with 1).
 _SHARES = (0.638, 0.0283, 0.149, 0.0396, 0.0261, 0.065, 0.045, 0.0093)
 _EXPONENT = 0.75
-
-# The first of these that there is.
-_DEFAULTS = ("magnifiernet_osnet_x0_25_market1501", "magnifiernet_r18_synthetic")
-
-
-def default_weights() -> str:
-    """Return the name of the weights that are taken where none are named."""
-    return next((name for name in _DEFAULTS if name in entries()), _DEFAULTS[-1])
 
 
 def settings(network: Network) -> dict[str, Any]:
@@ -52,7 +44,7 @@ def open_parts(weights: str | None, device: torch.device | str = "cpu") -> Netwo
         ParsingError: it has no mask head.
         WeightsError, CheckpointError: as ``open_network``.
     """
-    network = open_network(weights or default_weights(), device=device)
+    network = open_network(weights or DEFAULT, device=device)
     if not network.model.has_parts:
         raise ParsingError(
             f"{network.card.name} is of the model {network.card.model}, which sees no parts: "
