@@ -117,6 +117,22 @@ def test_a_test_that_fails_loses_no_training(tmp_path, monkeypatch, capsys):
     assert len(read_checkpoint(weights)["state_dict"]) > 100
 
 
+def test_it_begins_with_a_search_in_images_of_the_users(noise_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("torchreid_magnifier.cli.demo.run", lambda out, settings: "the table")
+    folder = noise_root / "market1501" / "Market-1501-v15.09.15" / "bounding_box_train"
+    assert main(["demo", str(folder), "--out", str(tmp_path)]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{tmp_path}/search.png: 16 images searched by magnifiernet_")
+    assert second == "the table"
+    with Image.open(tmp_path / "search.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_a_folder_to_search_in_that_is_not_there(tmp_path, capsys):
+    assert main(["demo", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["demo", "--out", str(tmp_path / "file")]) == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..experiments.comparison import GLOBAL, WHOLE, Settings
 from ..experiments.demo import run
+from ..experiments.search import search_folder
 from .arguments import Parser
 
 
@@ -20,6 +21,14 @@ def main(argv: Sequence[str]) -> int:
         prog="torchreid-magnifier demo",
         description=f"On generated pedestrians: train {WHOLE} in its two stages, and {GLOBAL} "
         "alike; test them on all and on occluded queries; write a table and pictures.",
+    )
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="images of people, one each: begin with a search in them by a network that comes "
+        "with the package, which takes seconds",
     )
     parser.add_argument(
         "--out",
@@ -32,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
         "--seed", type=int, default=1, help="of weights, batches, augmentation (default: 1)"
     )
     args = parser.parse_args(argv)
+    if args.folder:
+        args.out.mkdir(parents=True, exist_ok=True)
+        print(search_folder(args.folder, args.out / "search.png", args.seed), flush=True)
     print(run(args.out, Settings(seed=args.seed)))
     print(f"\nPictures and numbers are in {args.out}{os.sep}: begin with results.md")
     return 0
