@@ -2,5 +2,5 @@
 
 import warnings
 
-# torchreid tells of it at every import; nothing here evaluates.
+# torchreid says so at every import; nothing here evaluates.
 warnings.filterwarnings("ignore", message="Cython evaluation")

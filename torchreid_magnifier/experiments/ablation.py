@@ -283,6 +283,6 @@ def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What is printed goes into the runs' logs only."""
+    """Send what is printed into the runs' logs only."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield

@@ -37,7 +37,7 @@ STAGES = {GLOBAL: ("triplet", "triplet"), WHOLE: ("triplet", "triplet_sd")}  # l
 
 @dataclass(frozen=True)
 class Settings:
-    """How the networks are trained; the defaults take minutes on two CPU cores.
+    """Settings of the training; the defaults take minutes on two CPU cores.
 
     Attributes:
         epochs: lengths of the two stages.

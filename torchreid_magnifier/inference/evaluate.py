@@ -1,4 +1,4 @@
-"""How well a network finds people: the measures of a dataset's queries and gallery."""
+"""Measures of how well a network finds the people of a dataset's queries in its gallery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ RANKS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Measures:
-    """How well queries find their people, in percent.
+    """Measures of how well queries find their people, in percent.
 
     Attributes:
         cmc: rank -> share of the queries whose person is found up to it.

@@ -107,7 +107,7 @@ class SemanticFusionBranch(nn.Module):
     """Own bottleneck on stage 3, max-pooling over each region, fusion, BNNeck (section 3.3).
 
     Args:
-        channels: width of the trunk's stage 3, also of every feature.
+        channels: width of the backbone's stage 3, also of every feature.
         fusion: ``gru`` (the paper's branch), ``concat`` (its ablation branch, Fig. 4), ``lstm``
             (the reference implementation's) or ``mean``.
         shift: see ``BNNeck``.
