@@ -5,15 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import figures
-from ..hub import entries
 from ..images import read_image
 from ..inference.extract import embed
 from ..inference.open import open_network
 from ..inference.search import search
 from ..inference.sources import find_sources
 
-NETWORKS = ("magnifiernet_osnet_x0_25_market1501", "magnifiernet_r18_synthetic")
-"""Weights in the order of preference; the first that is shipped is taken."""
 MOST, SHOWN, LENGTH = 400, 6, 10  # images, queries in the picture, and found images of each
 
 
@@ -32,11 +29,10 @@ def search_folder(folder: Path, out: Path, seed: int) -> str:
         RetrievalError: there are no images.
         OSError: the picture cannot be written.
     """
-    weights = next(name for name in NETWORKS if name in entries())
     chance = np.random.default_rng(seed)
     paths = find_sources([folder], videos=False)
     paths = [paths[i] for i in sorted(chance.permutation(len(paths))[:MOST])]
-    embeddings, _ = embed(open_network(weights), paths, bar=True)
+    embeddings, _ = embed(open_network(), paths, bar=True)
     queries = sorted(chance.permutation(len(embeddings.vectors))[:SHOWN])
     ranking = search(embeddings, embeddings, top=LENGTH + 1)
     shown = [read_image(embeddings.place(row).path) for row in range(len(embeddings.vectors))]
@@ -49,6 +45,6 @@ def search_folder(folder: Path, out: Path, seed: int) -> str:
         figures.RankingExample(shown[query], {weights: found(query)[:LENGTH]}, "")
         for query in queries
     ]
-    title = f"Whom {weights} finds\nImages drawn at random, and the others that it finds nearest."
+    title = f"Whom {DEFAULT} finds\nImages drawn at random, and the others that it finds nearest."
     figures.save(figures.rankings_figure(examples, title), out)
-    return f"{out}: {len(shown)} images searched by {weights}"
+    return f"{out}: {len(shown)} images searched by {DEFAULT}"
