@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import figures
+from ..hub import DEFAULT
 from ..images import read_image
 from ..inference.extract import embed
 from ..inference.open import open_network
@@ -42,7 +43,7 @@ def search_folder(folder: Path, out: Path, seed: int) -> str:
         return [figures.Hit(shown[row], None, f"{s:.2f}") for row, s in others if row != query]
 
     examples = [
-        figures.RankingExample(shown[query], {weights: found(query)[:LENGTH]}, "")
+        figures.RankingExample(shown[query], {DEFAULT: found(query)[:LENGTH]}, "")
         for query in queries
     ]
     title = f"Whom {DEFAULT} finds\nImages drawn at random, and the others that it finds nearest."
