@@ -172,7 +172,7 @@ def test_a_safetensors_file(tmp_path):
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     other = save(source, tmp_path / "b.pth")
-    assert read_metadata(path) == {"format": "pt", "card": "text"} and not read_metadata(other)
+    assert read_metadata(path) == {"card": "text"} and not read_metadata(other)
     load_weights(target, path)
     assert same(source, target)
     renamed, again = path.with_name("downloaded"), Net()

@@ -235,7 +235,8 @@ def write_weights(
         if path.suffix == SAFETENSORS:
             whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
             # Not safetensors' save_file: its files are for their owner alone.
-            temporary.write_bytes(save(whole, {"format": "pt", **(metadata or {})}))
+            # One key alone: safetensors writes several in any order, and hashes would differ.
+            temporary.write_bytes(save(whole, dict(metadata or {"format": "pt"})))
         else:
             with open(temporary, "wb") as file:  # into a path it would write the path's name
                 torch.save(dict(tensors), file)
