@@ -146,10 +146,10 @@ def step(model, batch):
     def keep(module, inputs, outputs):
         (found.logits,), (found.feature,) = outputs
         gradients = engine.optimizer._gradients
-        of_reconstruction = zip(
-            [*model.backbone.parameters(), *model.decoder.parameters()], gradients, strict=True
-        )
-        found.of_reconstruction = {names[p]: gradient.clone() for p, gradient in of_reconstruction}
+        of_reconstruction = zip(model.parameters(), gradients, strict=True)
+        found.of_reconstruction = {
+            names[p]: gradient.clone() for p, gradient in of_reconstruction if gradient is not None
+        }
 
     model.register_forward_hook(keep)
     model.decoder.register_forward_hook(lambda module, inputs, out: vars(found).update(decoded=out))

@@ -138,8 +138,9 @@ def _memory(report: Report, size: str) -> list[str]:
             if cuda:
                 row += [_gib(m["train_reserved"])]
             else:
-                own = m["train"] - m["imports"]
-                row += [_gib(own), f"{own / (first['train'] - first['imports']):.2f}"]
+                own, of_first = (n["train"] - n["imports"] for n in (m, first))
+                # of a tiny network nothing is left beside the peak of the imports
+                row += [_gib(own), f"{own / of_first:.2f}" if of_first > 0 else "–"]
         rows.append(row + [""] * (len(head) - len(row)))
     where = "by the GPU's allocator" if cuda else "of a fresh process"
     return [f"Peak memory {where}, batch {first['batch']}:", "", *_table(head, rows)]

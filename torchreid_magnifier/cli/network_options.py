@@ -9,15 +9,23 @@ from ..inference.open import Network, open_network
 from ..training.config import ConfigError
 
 
-def add_network_options(parser: argparse.ArgumentParser, device: bool = True) -> None:
-    """Add ``--weights`` and what goes with it; ``device``: see ``add_details``."""
+def add_network_options(
+    parser: argparse.ArgumentParser, device: bool = True, required: bool = False
+) -> None:
+    """Add ``--weights`` and what goes with it.
+
+    Args:
+        device: see ``add_details``.
+        required: there is no default, since the network that ships cannot serve.
+    """
     parser.add_argument(
         "--weights",
-        default=DEFAULT,
+        required=required,
+        default=None if required else DEFAULT,
         metavar="NETWORK",
         help="a name that 'torchreid-magnifier weights list' shows, a checkpoint of training, a "
-        "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=… (default: "
-        "%(default)s)",
+        "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=…"
+        + ("" if required else " (default: %(default)s)"),
     )
     add_details(parser, device)
 

@@ -43,7 +43,7 @@ class Make:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         """Add the options of ``textures make``."""
         add_image_options(parser)
-        add_network_options(parser)
+        add_network_options(parser, required=True)
         parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
         parser.add_argument("--overwrite", action="store_true", help="make existing textures anew")
 

@@ -23,12 +23,13 @@ class _Recurrent(nn.Module):
 
     def __init__(self, like: nn.RNNBase) -> None:
         super().__init__()
+        self._names = [name for name, _ in like.named_parameters()]
         for name, parameter in like.named_parameters():
             self.register_parameter(name, parameter)
 
     def weights(self) -> list[Tensor]:
         """Return the parameters in the order that torch's cells take."""
-        return list(self.parameters())
+        return [getattr(self, name) for name in self._names]  # replicas list no parameters
 
 
 class GRUFusion(nn.Module):
