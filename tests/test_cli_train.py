@@ -247,7 +247,8 @@ def test_goes_on_after_a_kill(config, tmp_path, capsys):
     assert killed.wait() == -signal.SIGKILL
 
     # What the kill might have left anyway: half of the newest file.
-    epochs = sorted(int(p.name.rpartition("-")[2]) for p in (folder / "model").iterdir())
+    written = (folder / "model").glob("model.pth.tar-*")  # beside what was being written
+    epochs = sorted(int(p.name.rpartition("-")[2]) for p in written)
     newest_file = folder / "model" / f"model.pth.tar-{epochs[-1]}"
     newest_file.write_bytes(newest_file.read_bytes()[:5000])
     start, end = epochs[-2], epochs[-2] + 2
