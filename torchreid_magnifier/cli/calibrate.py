@@ -17,8 +17,9 @@ from ..inference.embeddings import card_of, require_comparable
 from ..inference.errors import RetrievalError
 from ..inference.explain.rankings import read_people
 from ..inference.extract import embed
-from ..training.config import ConfigError, closest
+from ..training.config import ConfigError
 from .arguments import Parser, check_picture, positive, rate
+from .datasets import check_dataset
 from .network_options import add_network_options, chosen_network
 
 
@@ -108,14 +109,7 @@ def _draw(found: Calibration, pairs: Pairs, path: Path) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Check what can be checked before any work."""
     if args.dataset is not None:
-        from ..registry import dataset_names
-
-        known = dataset_names()
-        if args.dataset not in known:
-            raise ConfigError(
-                f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
-                f"(all names: {', '.join(sorted(known))})"
-            )
+        check_dataset(args.dataset)
     if args.out and (args.out.is_dir() or not args.out.absolute().parent.is_dir()):
         raise ConfigError(f"--out: expected a file in a folder that is there, found {args.out}")
     if args.picture:

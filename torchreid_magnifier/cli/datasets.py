@@ -13,16 +13,25 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
 
 
+def check_dataset(name: str) -> None:
+    """Check that a dataset is registered.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    known = dataset_names()
+    if name not in known:
+        raise ConfigError(
+            f"--dataset: unknown name {name!r}{closest(name, known)} "
+            f"(all names: {', '.join(sorted(known))})"
+        )
+
+
 def chosen_dataset(args: argparse.Namespace) -> EvaluationSet:
     """Read the queries and gallery that the options name.
 
     Raises:
         ConfigError: for a name that is not registered.
     """
-    known = dataset_names()
-    if args.dataset not in known:
-        raise ConfigError(
-            f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
-            f"(all names: {', '.join(sorted(known))})"
-        )
+    check_dataset(args.dataset)
     return read_evaluation_set(args.dataset, args.root)
