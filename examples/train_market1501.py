@@ -13,8 +13,8 @@ for choosing settings. The weights that ship ended two epochs before the last.
 One CPU core suffices: all images are decoded once and kept in memory, most epochs see small ones,
 and what convolves is computed in bfloat16.
 
-Adam's L2 weight decay outweighs losses of a small weight: at the default ``--region-weight`` the
-region classifiers fade to zero within about twelve epochs. Try a larger one first.
+Adam's L2 weight decay outweighs losses of a small weight: the region classifiers would fade to zero
+within about twelve epochs, so they and their necks have none.
 """
 
 import argparse
@@ -50,7 +50,7 @@ from torchreid_magnifier.losses.batch_hard_triplet import BatchHardTripletLoss
 from torchreid_magnifier.training.optim.fused import use_fused
 from torchreid_magnifier.training.resume import random_state, set_random_state
 
-MODEL, SOURCE = "magnifiernet_osnet_x0_25", "market1501_masks"
+SOURCE = "market1501_masks"
 HEIGHT, WIDTH = 128, 64  # of Market-1501's files
 PAD = 5  # pixels of such an image that a crop may shift by
 MEAN, STD = (255 * torch.tensor(x) for x in (IMAGENET_MEAN, IMAGENET_STD))
@@ -63,7 +63,9 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--root", type=Path, default=Path("reid-data"), help="data root, with part masks")
     add("--out", type=Path, required=True, help="folder of the run; one that is there goes on")
-    add("--start", type=Path, help="torchreid's weights of osnet_x0_25; random without")
+    add("--model", default="magnifiernet_osnet_x0_25", help="this, or a part of it (…_g, …_g_m)")
+    add("--loss", choices=("triplet", "triplet_sd"), default="triplet", help="_sd: stage 2")
+    add("--start", type=Path, help="weights of osnet_x0_25, or an earlier run's ema.pth")
     add("--teacher", type=Path, help=".xml (openvino) or .onnx (onnxruntime); none without")
     add("--teacher-order", choices=("bgr", "rgb"), default="bgr", help="its channels, 0..255")
     add("--phases", default="128x64:18,192x96:9,256x128:13", help="height x width : epochs, …")
@@ -189,27 +191,38 @@ def erase_rectangle(image: Tensor) -> None:
             return
 
 
+def begin_with(model: nn.Module, path: Path) -> None:
+    """Load what ``path`` has of ``model``: OSNet's weights, or a network of an earlier round."""
+    start = state_dict_of(read_checkpoint(path))
+    wanted = {name.removeprefix("backbone."): name for name in model.state_dict()}
+    found = {wanted.get(name, name): value for name, value in start.items()}
+    fits = {
+        name: found[name]
+        for name, value in model.state_dict().items()
+        if name in found and found[name].shape == value.shape
+    }
+    if lacking := [name for name in wanted.values() if "backbone." in name and name not in fits]:
+        raise MagnifierError(
+            f"{path}: expected weights on OSNet x0.25, found no {lacking[0]} of it"
+        )
+    model.load_state_dict(fits, strict=False)
+
+
 class Learner:
     """The network, its projections to the teacher's space, and one step of their training."""
 
     def __init__(self, args: argparse.Namespace, num_classes: int, teacher_size: int) -> None:
         self.args = args
         self.model = models.build(
-            MODEL,
+            args.model,
             num_classes,
-            "triplet",
+            args.loss,
             pretrained=False,
             precision=args.precision,
             region_weight=args.region_weight,
         ).to(args.device)
         if args.start:
-            start = state_dict_of(read_checkpoint(args.start))
-            backbone: Any = self.model.backbone
-            try:
-                names = backbone.state_dict().keys() & start.keys()
-                backbone.load_state_dict({name: start[name] for name in names})
-            except RuntimeError as error:
-                raise MagnifierError(f"{args.start} is no OSNet x0.25 ({error})") from error
+            begin_with(self.model, args.start)
         self.heads = list(self.model.classifier)
         branches = self.model.branches
         # A branch's embedding is what enters its classifier.
@@ -222,8 +235,17 @@ class Learner:
         self.projections = nn.ModuleDict(
             {h: nn.Linear(w, teacher_size, bias=False) for h, w in widths.items() if teacher_size}
         ).to(args.device)
-        learned = [*self.model.parameters(), *self.projections.parameters()]
-        self.optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay)
+        named = [*self.model.named_parameters(), *self.projections.named_parameters()]
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in named:  # the decay would outweigh a loss of a small weight
+            groups["region_" not in name].append(parameter)
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": groups[True], "weight_decay": args.weight_decay},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
+            lr=args.lr,
+        )
         self.triplet = BatchHardTripletLoss(0.3)
         self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.step = 0
@@ -248,6 +270,8 @@ class Learner:
             group["lr"] = args.lr * share
         # As torchreid's engine has it, means over heads and branches: the model scales their
         # gradients by their weights and attaches the mask loss to them.
+        if self.model.needs is None:
+            images = images[:, :3]
         outputs, features = self.model(images)
         entropies = [F.cross_entropy(out, pids, label_smoothing=0.1) for out in outputs]
         triplets = [self.triplet(feature, pids) for feature in features]
@@ -304,9 +328,11 @@ def sizes_of(phases: str) -> list[tuple[int, int]]:
     return sizes
 
 
-def test(ema: dict[str, Tensor], images: Images, rows: np.ndarray, size: tuple[int, int]) -> None:
+def test(
+    name: str, ema: dict[str, Tensor], images: Images, rows: np.ndarray, size: tuple[int, int]
+) -> None:
     """Print the accuracy on ``rows``; queries are the first image of each person by a camera."""
-    model = models.build(MODEL, len(ema["classifier.global.weight"]), "triplet").eval()
+    model = models.build(name, len(ema["classifier.global.weight"]), "triplet").eval()
     model.load_state_dict(ema)
     with torch.inference_mode():
         found = torch.cat([model(enlarged(images.pixels[[row]], size)) for row in rows])
@@ -393,8 +419,8 @@ def train(args: argparse.Namespace, sizes: list[tuple[int, int]]) -> Path:
             torch.save({**state, "random": random_state()}, temporary)
 
     if args.hold_out:
-        test(learner.ema, images, np.flatnonzero(is_held), sizes[-1])
-    packed = args.out / f"{MODEL}_market1501.safetensors"
+        test(args.model, learner.ema, images, np.flatnonzero(is_held), sizes[-1])
+    packed = args.out / f"{args.model}_market1501.safetensors"
     packed.unlink(missing_ok=True)
     default = vars(options().parse_args(["--out", "."]))
     given = [
@@ -425,7 +451,7 @@ def write_results(
     table.writeheader()
     table.writerows(log)
     write_atomically(args.out / "train.csv", text.getvalue().encode())
-    network = dict(model=MODEL, options={}, loss="triplet", num_classes=num_classes)
+    network = dict(model=args.model, options={}, loss=args.loss, num_classes=num_classes)
     network |= dict(sources=[SOURCE], height=size[0], width=size[1])
     network |= dict(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
     with replacing(args.out / "ema.pth") as temporary:

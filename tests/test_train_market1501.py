@@ -135,8 +135,36 @@ def test_start_weights_are_the_backbone_of_the_beginning(recipe, tmp_path):
         assert torch.equal(value, expected[name])
     other = torchreid_models.build_model("osnet_x0_5", num_classes=3, pretrained=False)
     torch.save(other.state_dict(), args.start)
-    with pytest.raises(MagnifierError, match="no OSNet x0.25"):
+    with pytest.raises(MagnifierError, match="weights on OSNet x0.25"):
         recipe.Learner(args, 4, 0)
+
+
+def test_a_second_round_begins_with_all_that_the_first_ended_with(whole, recipe):
+    path = whole.parent / "ema.pth"
+    args = recipe.options().parse_args(["--out", ".", "--start", str(path)])
+    expected = torch.load(path, weights_only=True)["state_dict"]
+    found = recipe.Learner(args, 4, 0).model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_heads_of_a_small_weight_have_no_weight_decay(recipe):
+    learner = recipe.Learner(recipe.options().parse_args(["--out", "."]), 4, 0)
+    names = {id(value): name for name, value in learner.model.named_parameters()}
+    decay = {
+        names[id(value)]: group["weight_decay"]
+        for group in learner.optimizer.param_groups
+        for value in group["params"]
+    }
+    assert (
+        decay["classifier.region_head.weight"] == 0 == decay["fusion_branch.region_necks.0.weight"]
+    )
+    assert decay["classifier.fusion.weight"] == 5e-4 and decay.keys() == {*names.values()}
+
+
+def test_a_part_of_the_network_is_trained_alike(recipe, noise_root, tmp_path):
+    name = "magnifiernet_osnet_x0_25_g"
+    packed = run(recipe, noise_root, tmp_path, None, "--model", name)
+    assert open_network(packed).card.model == name
 
 
 def test_identities_that_are_held_out_are_tested_on(recipe, noise_root, tmp_path, capsys):
