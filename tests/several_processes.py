@@ -14,9 +14,9 @@ import torchreid
 from networks import small
 from torch.utils.data import DataLoader
 
+from torchreid_magnifier.distributed.launch import joined
+from torchreid_magnifier.distributed.processes import ALONE, Processes
 from torchreid_magnifier.parts import NUM_PARTS
-from torchreid_magnifier.training.distributed.launch import joined
-from torchreid_magnifier.training.distributed.processes import ALONE, Processes
 from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.loaders import share_of_training
 

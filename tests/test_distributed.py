@@ -13,10 +13,10 @@ import torch
 import yaml
 
 from torchreid_magnifier.cli import main
+from torchreid_magnifier.distributed import launch
+from torchreid_magnifier.distributed.processes import ALONE
 from torchreid_magnifier.training.checks import check_together
 from torchreid_magnifier.training.config import ConfigError, default_config, merge_list
-from torchreid_magnifier.training.distributed import launch
-from torchreid_magnifier.training.distributed.processes import ALONE
 from torchreid_magnifier.training.loaders import _Share
 
 REPOSITORY = Path(__file__).parents[1]

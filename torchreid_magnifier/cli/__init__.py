@@ -10,8 +10,8 @@ import io
 import sys
 from collections.abc import Sequence
 
+from ..distributed.launch import launched, printing_once
 from ..errors import MagnifierError
-from ..training.distributed.launch import launched, printing_once
 
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
+from ..distributed.launch import joined, leave_last, printing_once
+from ..distributed.processes import FailedElsewhere
 from ..training.config import DEFAULTS, ConfigError, read_config
-from ..training.distributed.launch import joined, leave_last, printing_once
-from ..training.distributed.processes import FailedElsewhere
 from ..training.run import link_stages, plan, run
 from . import FAILED
 from .arguments import Parser

@@ -15,15 +15,15 @@ from torchreid import metrics as torchreid_metrics
 
 from ..checkpoint import unwrap
 from ..data.transforms import keeping_random_states
+from ..distributed.processes import ALONE, FailedElsewhere, Processes
 from ..evaluation import EvaluationError
 from ..evaluation.engine import Evaluating, Features
 from ..files import replacing
 from ..losses.batch import mean_over_processes, whole_batch
 from ..losses.batch_hard_triplet import BatchHardTripletLoss, require_two_identities
 from ..models import ReIDModel
+from .batch_norm import synchronise_batch_norm
 from .config import ConfigError
-from .distributed.batch_norm import synchronise_batch_norm
-from .distributed.processes import ALONE, FailedElsewhere, Processes
 from .loaders import share_of_test, share_of_training
 from .resume import RANDOM, checkpoint_path, random_state
 

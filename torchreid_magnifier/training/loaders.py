@@ -16,11 +16,11 @@ from yacs.config import CfgNode
 from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, check_identities, read_here
 from ..data.reading import explained
 from ..data.transforms import keeping_random_states
+from ..distributed.processes import Processes
 from ..errors import MagnifierError
 from ..images import image_size
 from ..machine import shared_memory
 from .config import ConfigError, datamanager_arguments
-from .distributed.processes import Processes
 
 _POOL = "patchpool"  # of torchreid's random_patch, which pastes patches of earlier images
 _APART = 1_000_003  # between the seeds of two processes; more than one has workers

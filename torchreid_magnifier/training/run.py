@@ -24,6 +24,7 @@ from torchreid import utils as torchreid_utils
 from yacs.config import CfgNode
 
 from ..checkpoint import NETWORK, read_checkpoint
+from ..distributed.processes import ALONE, Processes
 from ..files import locked
 from ..models import ReIDModel
 from ..registry import build_model
@@ -36,7 +37,6 @@ from .config import (
     run_arguments,
     scheduler_arguments,
 )
-from .distributed.processes import ALONE, Processes
 from .engine import Engine
 from .loaders import identities, read_data
 from .optim import use_fused

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from ...errors import MagnifierError
+from ..errors import MagnifierError
 from .processes import ALONE, Processes
 
 # The others wait while one reads data, ranks a gallery or writes; processes that have ended are

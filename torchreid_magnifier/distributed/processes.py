@@ -15,7 +15,7 @@ class FailedElsewhere(Exception):
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """This process among those that work together.
 
     Every method is called by all of them alike; alone they cost nothing.
 

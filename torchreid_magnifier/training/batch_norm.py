@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...losses.batch import mean_over_processes
+from ..losses.batch import mean_over_processes
 
 
 class CPUSyncBatchNorm(_BatchNorm):
