@@ -1,4 +1,4 @@
-"""Commands that have subcommands of their own, one module or class each."""
+"""Commands that have subcommands of their own, one class each."""
 
 from __future__ import annotations
 
@@ -9,22 +9,16 @@ from .arguments import Parser
 
 
 def run_action(
-    command: str,
-    description: str,
-    actions: Mapping[str, Any],
-    argv: Sequence[str],
+    command: str, description: str, actions: Mapping[str, Any], argv: Sequence[str]
 ) -> int:
-    """Run the subcommand that ``argv`` names.
+    """Run the subcommand that ``argv`` names, and return its exit status.
 
     Args:
         command: name of the command.
         description: for its ``--help``.
-        actions: subcommand -> module or class with ``HELP``, ``add_arguments(parser)`` and
-            ``run(args) -> int`` (the exit status).
+        actions: subcommand -> class or object with ``HELP``, a docstring for its ``--help``,
+            ``add_arguments(parser)`` and ``run(args) -> int`` (the exit status).
         argv: the subcommand and its arguments.
-
-    Returns:
-        The exit status: the action's.
     """
     parser = Parser(prog=f"torchreid-magnifier {command}", description=description)
     subparsers = parser.add_subparsers(

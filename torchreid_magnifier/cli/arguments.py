@@ -62,6 +62,27 @@ def rate(text: str) -> float:
     return value
 
 
+def add_batch_size(parser: Any, default: int = 32) -> None:
+    """Add ``--batch-size``."""
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=default,
+        metavar="N",
+        help="images that the network sees at once (default: %(default)s)",
+    )
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """See, before any work, that a file can be written to what an option names, if anything.
+
+    Raises:
+        ConfigError: a folder, or no folder for it.
+    """
+    if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise ConfigError(f"{option}: expected a file in a folder that is there, found {path}")
+
+
 def check_picture(path: Path) -> None:
     """See, before any work, that a picture can be written to what ``--out`` names.
 

@@ -4,22 +4,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inference.decide import (
-    RATES,
-    Calibration,
-    Pairs,
-    calibrate,
-    percent,
-    read_labelled_folder,
-    score_pairs,
-)
+from ..figures import save
+from ..inference.decide import RATES, Calibration, calibrate, read_labelled_folder, score_pairs
 from ..inference.embeddings import card_of, require_comparable
 from ..inference.errors import RetrievalError
 from ..inference.explain.rankings import read_people
+from ..inference.explain.sheets import calibration_sheet
 from ..inference.extract import embed
-from ..training.config import ConfigError
-from .arguments import Parser, check_picture, positive, rate
-from .datasets import check_dataset
+from .arguments import Parser, add_batch_size, check_file, check_picture, rate
+from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network
 
 
@@ -46,72 +39,25 @@ def main(argv: Sequence[str]) -> int:
     if problems:
         raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))
     pairs = score_pairs(embeddings, people, cameras, same_camera=args.same_camera)
-    print(
-        f"{source}: {pairs.people} people, {pairs.images} images, {pairs.cameras} cameras; "
-        f"{len(pairs.same):,} pairs of one person, {len(pairs.other):,} of two"
-    )
+    print(f"{source}: {pairs}")
     if before is not None:
-        _report_check(before, pairs)
+        print(before.compared(pairs))
         return 0
     found = calibrate(pairs, made, source, args.rates)
-    _report(found)
+    print(found)
     found.write(args.out)
     print(f"{args.out}: the calibration")
     if args.picture:
-        _draw(found, pairs, args.picture)
+        save(calibration_sheet(found, pairs), args.picture)
         print(f"{args.picture}: its picture")
     return 0
-
-
-def _report(found: Calibration) -> None:
-    print(
-        f"equal error rate {percent(found.equal_error)} (95 % interval "
-        f"{percent(found.equal_error_low)} to {percent(found.equal_error_high)}) at similarity "
-        f"{found.equal_error_at:.3f}"
-    )
-    columns = ["false matches", "similarity from", "(95 % interval)", "found of one person"]
-    print("  ".join([*columns, "(95 % interval)"]))
-    for one in found.thresholds:
-        print(
-            f"{percent(one.rate):>13}  {one.value:15.3f}  {one.low:.3f} to {one.high:.3f} "
-            f"  {percent(one.found):>19}  {percent(one.found_low)} to {percent(one.found_high)}"
-        )
-    for unknown in found.too_few:
-        print(f"{percent(unknown):>13}  too few pairs of two people")
-
-
-def _report_check(before: Calibration, pairs: Pairs) -> None:
-    apart, _ = before.departure(pairs.other)
-    print(
-        f"calibrated on {before.source}; distance between the scores of two people there and here "
-        f"{apart:.2f}"
-    )
-    print("false matches there  similarity from  here  found of one person there  here")
-    for one in before.thresholds:
-        false, found = (float((s >= one.value).mean()) for s in (pairs.other, pairs.same))
-        print(
-            f"{percent(one.rate):>19}  {one.value:15.3f}  {percent(false)}  "
-            f"{percent(one.found):>25}  {percent(found)}"
-        )
-
-
-def _draw(found: Calibration, pairs: Pairs, path: Path) -> None:
-    from ..figures import calibration_figure, save
-
-    lines = {percent(threshold.rate): threshold.value for threshold in found.thresholds}
-    title = (
-        f"The same person? {found.made.model}\n{found.source}: {found.people} people, "
-        f"{found.images} images; thresholds by their rate of false matches."
-    )
-    save(calibration_figure(pairs.same, pairs.other, lines, title), path)
 
 
 def _check(args: argparse.Namespace) -> None:
     """Check what can be checked before any work."""
     if args.dataset is not None:
         check_dataset(args.dataset)
-    if args.out and (args.out.is_dir() or not args.out.absolute().parent.is_dir()):
-        raise ConfigError(f"--out: expected a file in a folder that is there, found {args.out}")
+    check_file("--out", args.out)
     if args.picture:
         check_picture(args.picture)
 
@@ -133,7 +79,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="a folder for each person in it, named as you like; the camera is a folder below "
         "that, or in the name of a file, as in 0002_c1s1_000451.jpg",
     )
-    parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
+    add_root(parser)
     parser.add_argument(
         "--split",
         choices=("train", "test"),
@@ -160,7 +106,5 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--check", type=Path, metavar="FILE", help="say what a calibration does on these images"
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="scores and errors, drawn")
-    parser.add_argument(
-        "--batch-size", type=positive, default=32, metavar="N", help="images at once (default: 32)"
-    )
+    add_batch_size(parser)
     return parser.parse_args(argv)

@@ -10,6 +10,11 @@ from ..training.config import ConfigError, closest
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """Add ``--dataset`` and ``--root``."""
     parser.add_argument("--dataset", required=True, metavar="NAME", help="registered dataset")
+    add_root(parser)
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add ``--root``."""
     parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
 
 

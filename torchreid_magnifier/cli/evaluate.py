@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..files import write_atomically
-from ..inference.evaluate import Measures, evaluate
-from .arguments import Parser, positive
+from ..inference.evaluate import evaluate, table
+from .arguments import Parser, add_batch_size
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -25,9 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--flip", action="store_true", help="with each image's mirror image too")
     parser.add_argument("--rerank", action="store_true", help="re-ranked too (k-reciprocal)")
     parser.add_argument("--branches", action="store_true", help="each branch by itself too")
-    parser.add_argument(
-        "--batch-size", type=positive, default=64, metavar="N", help="images at once (default: 64)"
-    )
+    add_batch_size(parser, default=64)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
     args = parser.parse_args(argv)
     images = chosen_dataset(args)
@@ -46,13 +44,3 @@ def main(argv: Sequence[str]) -> int:
         numbers = {name: asdict(measures) for name, measures in found.items()}
         write_atomically(args.json, (json.dumps(numbers, indent=2) + "\n").encode())
     return 0
-
-
-def table(found: dict[str, Measures]) -> str:
-    """Return the measures as lines of text, in percent."""
-    ranks = [f"rank-{rank}" for rank in next(iter(found.values())).cmc]
-    lines = [f"{'':12}" + "".join(f"{name:>9}" for name in (*ranks, "mAP", "mINP"))]
-    for name, measures in found.items():
-        numbers = (*measures.cmc.values(), measures.mAP, measures.mINP)
-        lines.append(f"{name:12}" + "".join(f"{number:9.1f}" for number in numbers))
-    return "\n".join(lines)

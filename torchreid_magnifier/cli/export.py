@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inference.export import Export, check_target, export_network
+from ..inference.export import check_target, export_network
 from .arguments import Parser
 from .network_options import add_network_options, chosen_network
 
@@ -30,25 +30,5 @@ def main(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     check_target(args.out, args.opset)
-    print(summary(export_network(chosen_network(args), args.out, args.opset)))
+    print(export_network(chosen_network(args), args.out, args.opset))
     return 0
-
-
-def summary(export: Export) -> str:
-    """Return what was written, and how it compares with the network, as text."""
-    card, parity = export.card, export.parity
-    outputs = f"embedding (N, {card.embedding_size})"
-    if card.parts:
-        outputs += f", labels (N, h, w), visibility (N, {len(card.parts)})"
-    lines = [
-        f"Wrote {export.path}: {card.model}, {export.size / 1e6:.1f} MB",
-        f"  images (N, 3, {card.height}, {card.width}) -> {outputs}",
-        f"  checked on {parity.images} images: embeddings differ from the network's by "
-        f"{parity.deviation:.1g} of the largest value",
-    ]
-    if parity.other_labels:
-        lines.append(
-            f"  {parity.other_labels} of {parity.labels} part labels differ, where two parts are "
-            f"equal up to rounding, in {parity.other_images} images, left out of that comparison"
-        )
-    return "\n".join(lines)

@@ -7,16 +7,12 @@ from pathlib import Path
 
 from ..inference.extract import extract
 from . import FAILED
-from .arguments import Parser, positive
+from .arguments import Parser, add_batch_size, positive
 from .network_options import add_network_options, chosen_network
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, or 1 if pictures could not be used.
-    """
+    """Run the subcommand. Returns the exit status: 0, or 1 if pictures could not be used."""
     args = _parse(argv)
     network = chosen_network(args)
     written = extract(
@@ -66,13 +62,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="of videos, take every Nth frame (default: all)",
     )
     parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        default=32,
-        metavar="N",
-        help="pictures that the network sees at once (default: 32)",
-    )
+    add_batch_size(parser)
     parser.add_argument(
         "--workers",
         type=positive,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from ..annotate import ParsingError
 from ..annotate.images import Images, dataset_images, folder_images
+from ..annotate.sheets import sidecar_sheet
 from ..data.sidecars import SidecarFiles
-from ..registry import dataset_names
-from ..training.config import closest
+from ..figures import save
 from . import FAILED
+from .arguments import check_picture, positive
+from .datasets import add_root, check_dataset
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--images", metavar="FOLDER", help="folder of person crops, recursively")
     what.add_argument("--dataset", metavar="NAME", help="registered dataset")
-    parser.add_argument("--root", default="reid-data", help="the folder that holds the datasets")
+    add_root(parser)
     parser.add_argument(
         "--all", action="store_true", help="query and gallery too (default: training images)"
     )
@@ -34,16 +37,11 @@ def chosen_images(args: argparse.Namespace) -> Images:
     """Return the images that the options mean.
 
     Raises:
-        ParsingError: an unknown dataset, or no images.
+        ConfigError: an unknown dataset; ParsingError: no images.
     """
     if args.dataset is None:
         return folder_images(args.images)
-    known = dataset_names()
-    if args.dataset not in known:
-        raise ParsingError(
-            f"--dataset: unknown name {args.dataset!r}{closest(args.dataset, known)} "
-            f"(all names: {', '.join(sorted(known))})"
-        )
+    check_dataset(args.dataset)
     return dataset_images(args.dataset, args.root, args.all, args.cuhk03_labeled)
 
 
@@ -61,11 +59,7 @@ def check_sidecars(
 ) -> int:
     """Count the problems of images and their sidecar files of each kind, and list some.
 
-    Args:
-        lines: to print after the counts.
-
-    Returns:
-        The exit status: 1 if there are problems.
+    Returns the exit status: 1 if there are problems. ``lines`` are printed after the counts.
     """
     found = files.inspect(images.paths, images.top)
     print(f"with a {files.name} that fits: {len(found.files)}")
@@ -75,3 +69,28 @@ def check_sidecars(
     if found.problems:
         print(files.report(found, image_arguments(args), images.top), file=sys.stderr)
     return FAILED if found.problems else 0
+
+
+class Show:
+    """Draw a contact sheet: images chosen at random, each beside its sidecar file."""
+
+    def __init__(self, files: SidecarFiles, out: str) -> None:
+        self.HELP = f"draw images with their {files.names}"
+        self._files, self._out = files, Path(out)
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options of ``masks show`` and ``textures show``."""
+        add_image_options(parser)
+        parser.add_argument("--count", type=positive, default=24, metavar="N", help="of images")
+        parser.add_argument("--seed", type=int, default=1, help="of the choice of images")
+        parser.add_argument("--out", type=Path, default=self._out, metavar="FILE")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Draw the sheet and write it."""
+        check_picture(args.out)
+        images = chosen_images(args)
+        name = args.dataset or os.path.basename(images.root)
+        figure, line = sidecar_sheet(images, self._files, name, args.count, args.seed)
+        save(figure, args.out)
+        print(f"{line}: {args.out}")
+        return 0

@@ -18,28 +18,28 @@ from ..annotate.parsers.rcnn import device
 from ..annotate.survey import survey_masks
 from ..data.masks import MASKS
 from ..errors import listed
-from ..figures import LabelledImage, contact_sheet
 from ..parts import FOREGROUND, PARTS
 from . import FAILED
 from .actions import run_action
-from .arguments import positive
-from .image_options import add_image_options, check_sidecars, chosen_images
-from .sheets import add_sheet_options, draw_sheet, read_example
+from .arguments import add_batch_size, positive
+from .image_options import Show, add_image_options, check_sidecars, chosen_images
 
 _WORKERS = 8  # a process with a network takes 1 to 2 GB
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, or 1 if masks have problems.
-    """
+    """Run the subcommand. Returns the exit status: 0, or 1 if masks have problems."""
     description = (
         "Part labels (0 background, head, torso, upper_arm, lower_arm, upper_leg, lower_leg, "
         "7 foot) for the images of a dataset."
     )
-    actions = {"make": Make, "import": Import, "formats": Formats, "check": Check, "show": Show}
+    actions = {
+        "make": Make,
+        "import": Import,
+        "formats": Formats,
+        "check": Check,
+        "show": Show(MASKS, "masks.png"),
+    }
     return run_action("masks", description, actions, argv)
 
 
@@ -69,7 +69,7 @@ class Make:
         parser.add_argument(
             "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
         )
-        parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
+        add_batch_size(parser, default=16)
         _add_writing_options(parser)
 
     @staticmethod
@@ -193,29 +193,6 @@ class Check:
             paths = survey.without(PARTS.index(args.without))
             lines = [f"\nwithout {args.without}: {len(paths)}", *paths]
         return check_sidecars(args, images, MASKS, lines)
-
-
-class Show:
-    """Draw a contact sheet: images chosen at random, each beside its parts in colour."""
-
-    HELP = "draw images with their labels"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``masks show``."""
-        add_sheet_options(parser, "masks.png")
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Draw the sheet and write it."""
-        return draw_sheet(args, "labels", _example, contact_sheet)
-
-
-def _example(path: str, images: Images) -> LabelledImage:
-    image, labels, caption = read_example(path, images, MASKS, "labels")
-    if not isinstance(labels, str) and labels.shape != image.shape[:2]:
-        labels = "labels of\nanother size"
-    return LabelledImage(image, labels, caption)
 
 
 def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:

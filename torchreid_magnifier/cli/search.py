@@ -2,40 +2,35 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..figures import save
 from ..files import write_atomically
 from ..inference.decide import Calibration, departure_notice
 from ..inference.embedding_files import read_embeddings
-from ..inference.embeddings import Embeddings, require_comparable
+from ..inference.embeddings import require_comparable
+from ..inference.explain.sheets import search_sheet
 from ..inference.index import APPROXIMATE, KINDS, METRICS
 from ..inference.search import (
-    SCORES,
-    Ranking,
     hits,
     hits_as_csv,
+    hits_as_text,
     open_index,
     read_queries,
     recall,
     search,
 )
-from ..parts import BACKGROUND
 from ..training.config import ConfigError
 from . import FAILED
-from .arguments import Parser, check_picture, positive, rate
+from .arguments import Parser, check_file, check_picture, positive, rate
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, or 1 if pictures that were found cannot be drawn.
-    """
+    """Run the subcommand. Returns the exit status: 1 if found pictures cannot be drawn."""
     args = _parse(argv)
     _check(args)
     gallery = read_embeddings(args.gallery)
@@ -53,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         if notice := departure_notice(queries, gallery, calibration, args.same_at):
             print(f"torchreid-magnifier search: warning: {notice}", file=sys.stderr)
     for number in range(len(queries)):
-        print("\n".join(_table(queries, number, gallery, found, args.metric)))
+        print(hits_as_text(queries, number, gallery, found, args.metric))
         if same_from is not None:
             nearest = next(hits(gallery, found, number))
             answer = nearest.place if nearest.score >= same_from else "unknown"
@@ -69,8 +64,6 @@ def main(argv: Sequence[str]) -> int:
         write_atomically(args.csv, hits_as_csv(queries, gallery, found, args.metric).encode())
         print(f"{args.csv}: {(found.rows >= 0).sum()} hits")
     if args.out:
-        from ..inference.explain.sheets import search_sheet
-
         figure, line, missing = search_sheet(
             queries, gallery, found, args.metric, args.gallery.name, _DRAWN
         )
@@ -83,35 +76,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _table(
-    queries: Embeddings, number: int, gallery: Embeddings, found: Ranking, metric: str
-) -> Iterator[str]:
-    yield str(queries.place(number))
-    if queries.visibility is not None:
-        shares = [
-            f"{name.replace('_', ' ')} {share:.0%}"
-            for part, (name, share) in enumerate(
-                zip(queries.card.parts, queries.visibility[number])
-            )
-            if part != BACKGROUND
-        ]
-        yield f"  parts: {', '.join(shares)}"
-    yield f"  rank  {SCORES[metric]:>10}  picture"
-    for rank, score, place in hits(gallery, found, number):
-        yield f"  {rank:4}  {score:10.4f}  {place}"
-
-
 def _check(args: argparse.Namespace) -> None:
     """Check what can be checked before any work."""
     if args.out:
         check_picture(args.out)
-    for option in ("csv", "index_file"):
-        path = getattr(args, option)
-        if path and (path.is_dir() or not path.absolute().parent.is_dir()):
-            raise ConfigError(
-                f"--{option.replace('_', '-')}: expected a file in a folder that is there, "
-                f"found {path}"
-            )
+    check_file("--csv", args.csv)
+    check_file("--index-file", args.index_file)
     if (args.same_at is None) != (args.calibration is None):
         raise ConfigError("--same-at and --calibration go together: give both")
     if args.calibration and args.metric != "cosine":

@@ -1,7 +1,6 @@
 """``torchreid-magnifier show``: pictures of what networks see, find, and have learnt."""
 
 import argparse
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from ..inference.explain.sheets import (
     rankings_sheet,
     regions_sheet,
 )
-from ..inference.open import Network
-from ..inference.sources import find_sources
+from ..inference.open import Network, short_name
+from ..inference.sources import at_random, find_sources
 from ..training.config import ConfigError
-from .arguments import PICTURE_ENDINGS, Parser, check_picture, positive, up_to
+from .arguments import PICTURE_ENDINGS, Parser, add_batch_size, check_picture, up_to
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_details, add_network_options, chosen_network
 
@@ -54,13 +53,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help=f"the picture: {', '.join(PICTURE_ENDINGS)} (default: %(default)s)",
         )
-        added.add_argument(
-            "--batch-size",
-            type=positive,
-            default=32,
-            metavar="N",
-            help="images at once (default: 32)",
-        )
+        add_batch_size(added)
         return added
 
     masks = kind(
@@ -149,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _masks(args: argparse.Namespace) -> tuple[Figure, str]:
     paths = _chosen_images(args)
-    return parts_sheet(chosen_network(args), _short_name(args.weights), paths, args.batch_size)
+    return parts_sheet(chosen_network(args), short_name(args.weights), paths, args.batch_size)
 
 
 def _activations(args: argparse.Namespace) -> tuple[Figure, str]:
@@ -216,7 +209,7 @@ def _chosen_networks(args: argparse.Namespace) -> dict[str, Network]:
             f"--weights: expected at most {args.most} networks, found {len(weights)}: "
             f"{' '.join(weights)}"
         )
-    names = args.names or [_short_name(one) for one in weights]
+    names = args.names or [short_name(one) for one in weights]
     if len(names) != len(weights):
         raise ConfigError(
             f"--names: expected one for each of the {len(weights)} networks, found {names}"
@@ -226,14 +219,6 @@ def _chosen_networks(args: argparse.Namespace) -> dict[str, Network]:
             f"two networks would both be called {max(names, key=names.count)!r}: give --names"
         )
     return {name: chosen_network(args, one) for name, one in zip(names, weights, strict=True)}
-
-
-def _short_name(weights: str) -> str:
-    """A name of a manifest as it is; of ``<run>/model/model.pth.tar-60``, run and epoch."""
-    path = Path(weights)
-    if path.parent.name == "model":
-        return f"{path.absolute().parent.parent.name}, epoch {path.name.rpartition('-')[2]}"
-    return path.name
 
 
 def _add_images(parser: argparse.ArgumentParser, count: int) -> None:
@@ -251,9 +236,4 @@ def _add_images(parser: argparse.ArgumentParser, count: int) -> None:
 
 
 def _chosen_images(args: argparse.Namespace) -> list[str]:
-    """The images in the order given."""
-    paths = find_sources(args.images, videos=False)
-    if len(paths) <= args.count:
-        return paths
-    chosen = set(random.Random(args.seed).sample(range(len(paths)), args.count))
-    return [path for index, path in enumerate(paths) if index in chosen]
+    return at_random(find_sources(args.images, videos=False), args.count, args.seed)

@@ -6,30 +6,28 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..annotate.images import Images
 from ..annotate.textures import make_textures
 from ..data.textures import TextureFiles
 from ..errors import listed
-from ..figures import Pair, pairs_figure
 from . import FAILED
 from .actions import run_action
-from .arguments import positive
-from .image_options import add_image_options, check_sidecars, chosen_images
+from .arguments import add_batch_size, positive
+from .image_options import Show, add_image_options, check_sidecars, chosen_images
 from .network_options import add_network_options, chosen_network
-from .sheets import add_sheet_options, draw_sheet, read_example
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, or 1 if textures have problems.
-    """
+    """Run the subcommand. Returns the exit status: 0, or 1 if textures have problems."""
     description = (
         "Textures for the images of a dataset: a person's whole surface, unrolled so that a "
         "position means the same part of the body for everyone. SAN learns to see them."
     )
-    return run_action("textures", description, {"make": Make, "check": Check, "show": Show}, argv)
+    return run_action(
+        "textures",
+        description,
+        {"make": Make, "check": Check, "show": Show(TextureFiles(), "textures.png")},
+        argv,
+    )
 
 
 class Make:
@@ -44,7 +42,7 @@ class Make:
         """Add the options of ``textures make``."""
         add_image_options(parser)
         add_network_options(parser, required=True)
-        parser.add_argument("--batch-size", type=positive, default=16, metavar="N")
+        add_batch_size(parser, default=16)
         parser.add_argument("--overwrite", action="store_true", help="make existing textures anew")
 
     @staticmethod
@@ -87,23 +85,3 @@ class Check:
         print(f"images: {len(images.paths)}")
         files = TextureFiles((args.height, args.width) if args.height else None)
         return check_sidecars(args, images, files)
-
-
-class Show:
-    """Draw a contact sheet: images chosen at random, each beside its texture."""
-
-    HELP = "draw images with their textures"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``textures show``."""
-        add_sheet_options(parser, "textures.png")
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Draw the sheet and write it."""
-        return draw_sheet(args, "textures", _example, pairs_figure)
-
-
-def _example(path: str, images: Images) -> Pair:
-    return Pair(*read_example(path, images, TextureFiles(), "texture"))

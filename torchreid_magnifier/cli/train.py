@@ -15,11 +15,7 @@ from .arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand.
-
-    Returns:
-        The exit status: 0, or 1 if another process failed.
-    """
+    """Run the subcommand. Returns the exit status: 0, or 1 if another process failed."""
     try:
         with printing_once():
             args = _parse(argv)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from ..checkpoint import (
@@ -17,7 +18,7 @@ from ..checkpoint import (
     write_weights,
 )
 from ..files import sha256
-from .card import CARD_KEY, Card, card_of_run
+from .card import CARD_KEY, Card, WeightsError, card_of_run
 
 
 def pack(
@@ -57,6 +58,21 @@ def pack(
     if card is None:
         return None
     return replace(card, file=target, sha256=sha256(target), size=target.stat().st_size)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read what is known of a network, by the keys of a manifest's entry, from a file of YAML.
+
+    Raises:
+        WeightsError: it cannot be read, or is no mapping.
+    """
+    try:
+        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WeightsError(f"--card: {path} cannot be read ({error})") from error
+    if not isinstance(facts, dict):
+        raise WeightsError(f"--card: {path}: expected a mapping by the keys of a manifest's entry")
+    return facts
 
 
 def packed(tensors: Mapping[str, Tensor], source: object, half: bool = False) -> dict[str, Tensor]:

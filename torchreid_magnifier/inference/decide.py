@@ -59,6 +59,12 @@ class Pairs(NamedTuple):
     images: int
     cameras: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.people} people, {self.images} images, {self.cameras} cameras; "
+            f"{len(self.same):,} pairs of one person, {len(self.other):,} of two"
+        )
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -112,6 +118,37 @@ class Calibration:
     slope: float
     intercept: float
     sample: tuple[float, ...] = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        columns = ["false matches", "similarity from", "(95 % interval)", "found of one person"]
+        lines = [
+            f"equal error rate {percent(self.equal_error)} (95 % interval "
+            f"{percent(self.equal_error_low)} to {percent(self.equal_error_high)}) at similarity "
+            f"{self.equal_error_at:.3f}",
+            "  ".join([*columns, "(95 % interval)"]),
+        ]
+        for one in self.thresholds:
+            lines.append(
+                f"{percent(one.rate):>13}  {one.value:15.3f}  {one.low:.3f} to {one.high:.3f} "
+                f"  {percent(one.found):>19}  {percent(one.found_low)} to {percent(one.found_high)}"
+            )
+        lines += [f"{percent(rate):>13}  too few pairs of two people" for rate in self.too_few]
+        return "\n".join(lines)
+
+    def compared(self, pairs: Pairs) -> str:
+        """Return, as text, the errors of the thresholds on other images beside those here."""
+        lines = [
+            f"calibrated on {self.source}; distance between the scores of two people there and "
+            f"here {self.departure(pairs.other)[0]:.2f}",
+            "false matches there  similarity from  here  found of one person there  here",
+        ]
+        for one in self.thresholds:
+            false, found = (float((s >= one.value).mean()) for s in (pairs.other, pairs.same))
+            lines.append(
+                f"{percent(one.rate):>19}  {one.value:15.3f}  {percent(false)}  "
+                f"{percent(one.found):>25}  {percent(found)}"
+            )
+        return "\n".join(lines)
 
     def threshold(self, rate: float) -> float:
         """Return the similarity for a rate of false matches.

@@ -112,6 +112,16 @@ def measure(
     )
 
 
+def table(found: dict[str, Measures]) -> str:
+    """Return the measures as lines of text, in percent."""
+    ranks = [f"rank-{rank}" for rank in next(iter(found.values())).cmc]
+    lines = [f"{'':12}" + "".join(f"{name:>9}" for name in (*ranks, "mAP", "mINP"))]
+    for name, measures in found.items():
+        numbers = (*measures.cmc.values(), measures.mAP, measures.mINP)
+        lines.append(f"{name:12}" + "".join(f"{number:9.1f}" for number in numbers))
+    return "\n".join(lines)
+
+
 @torch.no_grad()
 def _branches(network: Network) -> dict[str, slice]:
     card = network.card

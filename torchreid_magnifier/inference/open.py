@@ -209,3 +209,11 @@ def open_network(
         parts=PARTS if network.has_parts else (),
     )
     return Network(network.eval().to(device), card)
+
+
+def short_name(source: str) -> str:
+    """Return what to call a network: of ``<run>/model/model.pth.tar-60`` its run and epoch."""
+    path = Path(source)
+    if path.parent.name == "model":
+        return f"{path.absolute().parent.parent.name}, epoch {path.name.rpartition('-')[2]}"
+    return path.name

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..hub import WeightsError
+from ..parts import BACKGROUND
 from .embedding_files import is_embedding_file, read_embeddings
 from .embeddings import Embeddings, card_of, concatenated, require_comparable
 from .errors import RetrievalError
@@ -209,6 +210,26 @@ def hits_as_csv(queries: Embeddings, gallery: Embeddings, found: Ranking, metric
         for rank, score, place in hits(gallery, found, number):
             writer.writerow([*queries.place(number), rank, f"{score:.6f}", *place])
     return text.getvalue()
+
+
+def hits_as_text(
+    queries: Embeddings, number: int, gallery: Embeddings, found: Ranking, metric: str
+) -> str:
+    """Return a query, the shares of its parts, and its hits as lines of text."""
+    lines = [str(queries.place(number))]
+    if queries.visibility is not None:
+        shares = [
+            f"{name.replace('_', ' ')} {share:.0%}"
+            for part, (name, share) in enumerate(
+                zip(queries.card.parts, queries.visibility[number])
+            )
+            if part != BACKGROUND
+        ]
+        lines.append(f"  parts: {', '.join(shares)}")
+    lines.append(f"  rank  {SCORES[metric]:>10}  picture")
+    for rank, score, place in hits(gallery, found, number):
+        lines.append(f"  {rank:4}  {score:10.4f}  {place}")
+    return "\n".join(lines)
 
 
 def _scores(query: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:

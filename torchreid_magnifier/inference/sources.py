@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -128,6 +129,12 @@ def _meant(source: str, videos: bool) -> list[str]:
         kinds = "images or videos" if videos else f"images ({', '.join(IMAGE_ENDINGS)})"
         raise RetrievalError(f"{source}: expected {kinds} {where}, found none")
     return paths
+
+
+def at_random(paths: Sequence[str], count: int, seed: int) -> list[str]:
+    """Return so many paths chosen at random, or all if there are no more, in their order."""
+    chosen = random.Random(seed).sample(range(len(paths)), min(count, len(paths)))
+    return [paths[index] for index in sorted(chosen)]
 
 
 def pictures(paths: Sequence[str], every: int = 1) -> Iterator[Picture]:

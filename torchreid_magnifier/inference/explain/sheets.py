@@ -1,6 +1,6 @@
 """Figures of what networks see and find, as ``torchreid-magnifier show`` and ``search`` save them.
 
-Each function returns the figure and a line of what is in it.
+Each function but the last returns the figure and a line of what is in it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from ...figures import HeatBar, Hit, PictureRow, RankingExample
 from ...images import ImageError, read_image, read_labels
 from ...models.base import Embedding
 from ...parts import BACKGROUND, PARTS
+from ..decide import Calibration, Pairs, percent
 from ..embeddings import Embeddings
 from ..open import Network
 from ..search import SCORES, Ranking, hits
@@ -235,6 +236,16 @@ def search_sheet(
     missing = [place for place, image in images.items() if image is None]
     figure = figures.rankings_figure(examples, title)
     return figure, f"{count} of {len(queries)} queries", missing
+
+
+def calibration_sheet(found: Calibration, pairs: Pairs) -> Figure:
+    """Draw the scores that a calibration was made of, with its thresholds."""
+    lines = {percent(threshold.rate): threshold.value for threshold in found.thresholds}
+    title = (
+        f"The same person? {found.made.model}\n{found.source}: {found.people} people, "
+        f"{found.images} images; thresholds by their rate of false matches."
+    )
+    return figures.calibration_figure(pairs.same, pairs.other, lines, title)
 
 
 def _name(path: str) -> str:

@@ -37,6 +37,25 @@ class Export:
     card: Card
     parity: Parity
 
+    def __str__(self) -> str:
+        card, parity = self.card, self.parity
+        outputs = f"embedding (N, {card.embedding_size})"
+        if card.parts:
+            outputs += f", labels (N, h, w), visibility (N, {len(card.parts)})"
+        text = (
+            f"Wrote {self.path}: {card.model}, {self.size / 1e6:.1f} MB\n"
+            f"  images (N, 3, {card.height}, {card.width}) -> {outputs}\n"
+            f"  checked on {parity.images} images: embeddings differ from the network's by "
+            f"{parity.deviation:.1g} of the largest value"
+        )
+        if parity.other_labels:
+            text += (
+                f"\n  {parity.other_labels} of {parity.labels} part labels differ, where two parts "
+                f"are equal up to rounding, in {parity.other_images} images, left out of that "
+                "comparison"
+            )
+        return text
+
 
 def check_target(path: str | os.PathLike[str], opset: int | None = None) -> None:
     """Check that a file can be written at ``path``, before anything takes time.

@@ -1,14 +1,9 @@
-"""Print a table of all weights: what they are, how good, and whether their files are here."""
+"""The table of weights that ``torchreid-magnifier weights list`` prints."""
 
-from __future__ import annotations
+from collections.abc import Iterable
 
-import argparse
-
-from ...hub import Card, entries
-from ...hub.card import OWN_MANIFESTS
-from ...hub.download import cached_path
-
-HELP = "print which weights there are"
+from .card import Card
+from .download import cached_path
 
 _HEADS: tuple[str, ...] = (
     *("name", "model", "trained on", "MB", "input"),
@@ -18,31 +13,21 @@ _HEADS: tuple[str, ...] = (
 _TO_THE_RIGHT = ("MB", "rank-1", "mAP")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: ``weights list`` has no arguments."""
-
-
-def run(args: argparse.Namespace) -> int:
-    """Print the table."""
-    known = entries()
-    if not known:
-        print(f"There are no weights. The environment variable {OWN_MANIFESTS} names manifests.")
-        return 0
-    rows = [_HEADS]
-    for card in known.values():
-        rows += _rows(card)
+def table(cards: Iterable[Card]) -> str:
+    """Return a table: a line for each result of a card, the first with everything else, too."""
+    rows = [_HEADS, *(row for card in cards for row in _rows(card))]
     widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
     for row in rows:
         cells = (
             cell.rjust(width) if head in _TO_THE_RIGHT else cell.ljust(width)
             for head, cell, width in zip(_HEADS, row, widths)
         )
-        print("  ".join(cells).rstrip())
-    return 0
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def _rows(card: Card) -> list[tuple[str, ...]]:
-    """A line for each result, the first with everything else, too."""
     size, pixels = f"{(card.size or 0) / 1e6:.1f}", f"{card.height}x{card.width}"
     before = (card.name, card.model, card.dataset, size, pixels)
     after = (card.licence, _where(card))
