@@ -17,9 +17,9 @@ from torchvision.models import get_model, get_model_weights
 
 import torchreid_magnifier
 from torchreid_magnifier import registry
+from torchreid_magnifier.annotate import sheets as show
 from torchreid_magnifier.annotate.images import dataset_images
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.cli import masks as show
 from torchreid_magnifier.data.masks import find_mask
 from torchreid_magnifier.figures import contact_sheet
 from torchreid_magnifier.images import read_labels

@@ -13,9 +13,9 @@ from torchreid import data as torchreid_data
 from torchreid import models as torchreid_models
 
 import torchreid_magnifier
+from torchreid_magnifier.annotate import sheets as show
 from torchreid_magnifier.annotate.textures import to_pixels
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.cli import textures as show
 from torchreid_magnifier.figures import pairs_figure
 from torchreid_magnifier.inference.open import open_network
 
