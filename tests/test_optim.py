@@ -1,7 +1,10 @@
-"""The warm-up schedule against its definition, epoch by epoch, and across a resume."""
+"""The warm-up schedule against its definition, epoch by epoch, and across a resume; no decay."""
 
 import pytest
 import torch
+import torchreid
+from networks import small
+from torch.nn.functional import cross_entropy
 
 from torchreid_magnifier.training.optim import WarmupMultiStepLR, default_warmup_epochs
 
@@ -139,3 +142,37 @@ def test_the_warmup_is_a_quarter_of_a_short_first_step(milestones, epochs):
 @pytest.mark.parametrize(("first_step", "epochs"), [(60, 20), (90, 20), (59, 19), (6, 2), (2, 0)])
 def test_the_exponential_warmup_is_a_third_of_a_short_first_step(first_step, epochs):
     assert default_warmup_epochs([first_step], "exponential") == epochs
+
+
+@pytest.mark.parametrize("decay", [False, True])
+def test_a_loss_of_a_small_weight_is_not_outweighed_by_decay(decay, capsys):
+    """Tiny steps on noise: with decay the regions' BNNecks fade (from a length of 5)."""
+    model = small("magnifiernet_r18", region_decay=decay)
+    optimizer = torchreid.optim.build_optimizer(model, lr=0.02, weight_decay=5e-3)
+    chance = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 8, (8, 1, 32, 16), generator=chance).float()
+    batch = torch.cat([torch.randn(8, 3, 32, 16, generator=chance), labels], 1)
+    for _ in range(25):
+        logits, _ = model.train()(batch)
+        losses = [cross_entropy(head, torch.arange(8) // 2) for head in logits]
+        optimizer.zero_grad()
+        torch.stack(losses).mean().backward()
+        optimizer.step()
+    lengths = torch.stack([neck.weight.norm() for neck in model.fusion_branch.region_necks])
+    assert lengths.max() < 3.5 if decay else lengths.min() > 4
+    assert len(optimizer.param_groups) == (1 if decay else 2)
+
+
+def test_groups_without_decay_keep_the_rest_of_their_options():
+    model = small("magnifiernet_r18")
+    wrapped = torch.nn.DataParallel(model)
+    optimizer = torchreid.optim.build_optimizer(
+        wrapped, "amsgrad", 0.1, staged_lr=True, new_layers="classifier", base_lr_mult=0.01
+    )
+    found = [(g["lr"], g["weight_decay"], g["amsgrad"]) for g in optimizer.param_groups]
+    shared, regions = [(0.001, 5e-4, True), (0.1, 5e-4, True)], [(0.001, 0, True), (0.1, 0, True)]
+    assert found == shared + regions
+    apart = {id(p) for group in optimizer.param_groups[2:] for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in apart}
+    assert names == {name for name, _ in model.named_parameters() if "region_" in name}
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(model.parameters()))

@@ -36,7 +36,7 @@ from .hub import fetch, find
 from .losses import PartSegmentationLoss, SemanticDiversityLoss
 from .models import ReIDModel
 from .synthetic import SyntheticPedestrians, SyntheticPedestriansOccluded
-from .training.optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs
+from .training.optim import SANAdam, WarmupMultiStepLR, default_warmup_epochs, without_decay
 
 SCHEDULES = {  # name -> method of the warm-up
     "warmup_multi_step": "linear",
@@ -239,9 +239,13 @@ def _register_optimizer() -> None:
             bound.apply_defaults()
             given = bound.arguments
             if given["optim"] != OPTIMIZER:
-                if isinstance(model := unwrap(given["model"]), ReIDModel):
-                    model.redirect_losses(None)  # to an earlier one that is still there
-                return original(*args, **kwargs)
+                if not isinstance(model := unwrap(given["model"]), ReIDModel):
+                    return original(*args, **kwargs)
+                model.redirect_losses(None)  # to an earlier one that is still there
+                optimizer = original(*args, **kwargs)
+                named = model.named_parameters()
+                without_decay(optimizer, (p for n, p in named if n.startswith(model.undecayed)))
+                return optimizer
             if given["staged_lr"]:
                 raise ValueError(
                     f"The optimizer {OPTIMIZER!r} has learning rates of its own: set "

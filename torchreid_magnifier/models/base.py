@@ -97,6 +97,8 @@ class ReIDModel(nn.Module):
         decodes_textures: whether there is a ``decode`` that gives textures.
         num_instances: images of an identity that must follow each other in a batch; such a model
             compares images across the batch, which several processes cannot share out.
+        undecayed: beginnings of the names of parameters that a loss of a small weight alone trains:
+            weight decay would outweigh it, and ``build_optimizer`` gives them none.
         separate_lr: learning rate of its own losses under an optimizer that steps them apart
             (``san_adam``); None if it cannot be trained so.
         loss_log: the model's own loss terms: ``loss_log.last`` of the last batch,
@@ -121,6 +123,7 @@ class ReIDModel(nn.Module):
     has_regions: bool = False
     decodes_textures: bool = False
     num_instances: int | None = None
+    undecayed: tuple[str, ...] = ()
     separate_lr: float | None = None
 
     def __init__(

@@ -56,6 +56,8 @@ class MagnifierNet(ReIDModel):
         region_weight: weight of each region's cross-entropy in SFB, times the sigmoid of the
             region's share of the pixels. The paper gives none; the value is the reference
             implementation's.
+        region_decay: weight decay on the regions' classifiers and BNNecks, as in the reference
+            implementation. It outweighs their losses, so that they fade to zero.
         region_scaling: how binary maps of regions shrink to stage 3: ``bilinear`` (Eq. 1) or
             ``nearest``.
         adversarial_triplet: triplet loss on SAB, beside its cross-entropy, as Eq. 4 has it. It
@@ -97,6 +99,7 @@ class MagnifierNet(ReIDModel):
         mask_weight: float = 2.0,
         sd_weight: float = 2e-3,
         region_weight: float = 0.0125,
+        region_decay: bool = False,
         region_scaling: str = "bilinear",
         adversarial_triplet: bool = False,
         adversarial_share_weight: bool = False,
@@ -151,6 +154,8 @@ class MagnifierNet(ReIDModel):
         self.has_parts, self.has_regions = mask, fusion is not None
         if fusion:
             head_widths |= {f"region_{part}": width3 for part in PARTS}
+            if not region_decay:
+                self.undecayed = ("classifier.region_", "fusion_branch.region_necks.")
         # One child named `classifier`, so that torchreid's `train.open_layers` finds it.
         self.classifier = nn.ModuleDict(
             {head: classifier(width, num_classes, biases) for head, width in head_widths.items()}

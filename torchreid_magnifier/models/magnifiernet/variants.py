@@ -27,6 +27,7 @@ _ROWS: dict[str, dict[str, Any]] = {
 _OFFICIAL: dict[str, Any] = {
     "fusion": "lstm",
     "sd_weight": 0.01,
+    "region_decay": True,
     "region_scaling": "nearest",
     "adversarial_share_weight": True,
     "sd_positive_only": True,
