@@ -10,6 +10,7 @@ from plain import MARGIN, batch_hard_triplet, smoothed_cross_entropy
 from torchreid import engine as torchreid_engine
 
 from torchreid_magnifier.models import build as build_model
+from torchreid_magnifier.models.base import ReIDModel, TrainOutput
 from torchreid_magnifier.parts import NUM_PARTS, PARTS
 
 NUM_CLASSES = 5
@@ -205,3 +206,41 @@ def test_softmax_engine_steps_along_equation_4_without_triplets():
     through_engine = through(torchreid_engine.ImageSoftmaxEngine, model, images, labels)
     plain = of_the_plain_objective(model, images, labels, 1, weight_t=0)
     assert_equal(through_engine, plain)
+
+
+class ThreeHeads(ReIDModel):
+    """A model of a user: heads that weigh a number, a tensor, and nothing said."""
+
+    weights = {"light": 0.5, "heavy": torch.tensor(3.0, dtype=torch.float64)}
+
+    def __init__(self):
+        super().__init__(NUM_CLASSES, "triplet")
+        self.body = torch.nn.Linear(3, 6)
+        names = ("first", "light", "heavy")
+        self.classifier = torch.nn.ModuleDict(
+            {name: torch.nn.Linear(6, NUM_CLASSES) for name in names}
+        )
+
+    def heads(self, images):
+        feature = self.body(images.mean((2, 3)))
+        return feature, {name: layer(feature) for name, layer in self.classifier.items()}
+
+    def forward_train(self, images, extra):
+        feature, logits = self.heads(images)
+        return TrainOutput(logits, {"one": feature, "two": 2 * feature}, self.weights)
+
+
+def test_heads_weigh_what_a_model_says():
+    torch.manual_seed(0)
+    model, (images, labels) = ThreeHeads().double().train(), make_batch()
+    weights = {"weight_t": 0.25, "weight_x": 2}
+    found = through(
+        torchreid_engine.ImageTripletEngine, model, images, labels, margin=MARGIN, **weights
+    )
+    model.zero_grad()
+    feature, logits = model.heads(images)
+    total = 0.25 * (batch_hard_triplet(feature, PIDS) + batch_hard_triplet(2 * feature, PIDS))
+    for name, weight in (("first", 1), ("light", 0.5), ("heavy", 3)):
+        total = total + 2 * weight * smoothed_cross_entropy(logits[name], PIDS)
+    total.backward()
+    assert_equal(found, gradients(model))

@@ -83,6 +83,13 @@ FAULTS = (
         "test_engine_gradient.py -k steps_along_equation_4",
     ),
     Fault(
+        "a head's weight is not multiplied by the number of heads",
+        "models/base.py",
+        "return count * weight",
+        "return weight",
+        "test_engine_gradient.py -k heads_weigh",
+    ),
+    Fault(
         "labels shrink to the upper left pixel of each cell",
         "models/regions.py",
         'mode="nearest-exact"',
@@ -243,6 +250,10 @@ def main(words: list[str]) -> int:
     rows, survived = [], 0
     for fault in chosen:
         start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            status, printed = failures(planted(None, Path(folder)), fault.tests)
+            if status:
+                raise SystemExit(f"{fault.tests}: fails without the fault, too\n{printed}")
         with tempfile.TemporaryDirectory() as folder:
             status, printed = failures(planted(fault, Path(folder)), fault.tests)
         found = re.search(r"FAILED \S*/(tests/\S+|test_\S+)|FAILED (\S+)", printed)
