@@ -1,46 +1,75 @@
-"""``torchreid-magnifier evaluate``: how well a trained network finds people of a dataset."""
+"""``torchreid-magnifier evaluate``: how well trained networks find people of datasets."""
 
-import json
+import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
+from ..evaluation.multi_query import POOLINGS
 from ..files import write_atomically
-from ..inference.evaluate import evaluate, table
-from .arguments import Parser, add_batch_size
-from .datasets import add_dataset, chosen_dataset
+from ..inference.evaluate import evaluate
+from ..inference.explain.rankings import read_evaluation_set
+from ..inference.report import as_html, as_json, as_text
+from .arguments import Parser, add_batch_size, check_file, positive
+from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
+    args = _parse(argv)
+    for name in args.dataset:
+        check_dataset(name)
+    for option in ("json", "html"):
+        check_file(f"--{option}", getattr(args, option))
+    images = {name: read_evaluation_set(name, args.root) for name in args.dataset}
+    networks = [chosen_network(args, weights) for weights in args.weights]
+    options = ("flip", "rerank", "branches", "pooling", "strangers", "draws", "batch_size")
+    chosen = {name: getattr(args, name) for name in options}
+    found = [
+        evaluate(network, images[name], name, **chosen, bar=True)
+        for network in networks
+        for name in args.dataset
+    ]
+    print(as_text(found, args.cameras))
+    for path, make in ((args.json, as_json), (args.html, as_html)):
+        if path:
+            write_atomically(path, make(found).encode())
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="torchreid-magnifier evaluate",
-        description="Measure a trained network on the queries and gallery of a dataset: rank-1, 5 "
+        description="Measure trained networks on the queries and gallery of datasets: rank-1, 5 "
         "and 10, mAP and mINP, by the cosine distance, one query at a time, without the images of "
         "the query's person by its own camera.",
     )
-    add_network_options(parser)
-    add_dataset(parser)
+    add_network_options(parser, several=True)
+    parser.add_argument(
+        "--dataset", required=True, nargs="+", metavar="NAME", help="registered datasets"
+    )
+    add_root(parser)
     parser.add_argument("--flip", action="store_true", help="with each image's mirror image too")
     parser.add_argument("--rerank", action="store_true", help="re-ranked too (k-reciprocal)")
     parser.add_argument("--branches", action="store_true", help="each branch by itself too")
-    add_batch_size(parser, default=64)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
-    args = parser.parse_args(argv)
-    images = chosen_dataset(args)
-    found = evaluate(
-        chosen_network(args),
-        images,
-        flip=args.flip,
-        rerank=args.rerank,
-        branches=args.branches,
-        batch_size=args.batch_size,
-        bar=True,
+    parser.add_argument(
+        "--multi-query",
+        dest="pooling",
+        choices=POOLINGS,
+        help="with all images of the query's person by its camera too, pooled so",
     )
-    print(f"{args.dataset}: {len(images.query)} queries, {len(images.gallery)} gallery images")
-    print(table(found))
-    if args.json:
-        numbers = {name: asdict(measures) for name, measures in found.items()}
-        write_atomically(args.json, (json.dumps(numbers, indent=2) + "\n").encode())
-    return 0
+    parser.add_argument(
+        "--open-set",
+        dest="strangers",
+        action="store_true",
+        help="with half of the people out of the gallery too: who is found at 1 and 10 %% of false "
+        "alarms",
+    )
+    parser.add_argument(
+        "--draws", type=positive, default=10, metavar="N", help="of that half (default: 10)"
+    )
+    parser.add_argument("--cameras", action="store_true", help="the queries of each camera too")
+    add_batch_size(parser, default=64)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves there")
+    return parser.parse_args(argv)

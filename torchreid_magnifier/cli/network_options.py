@@ -10,22 +10,27 @@ from ..training.config import ConfigError
 
 
 def add_network_options(
-    parser: argparse.ArgumentParser, device: bool = True, required: bool = False
+    parser: argparse.ArgumentParser,
+    device: bool = True,
+    required: bool = False,
+    several: bool = False,
 ) -> None:
     """Add ``--weights`` and what goes with it.
 
     Args:
         device: see ``add_details``.
         required: there is no default, since the network that ships cannot serve.
+        several: ``--weights`` is a list.
     """
     parser.add_argument(
         "--weights",
         required=required,
-        default=None if required else DEFAULT,
+        default=None if required else [DEFAULT] if several else DEFAULT,
+        nargs="+" if several else None,
         metavar="NETWORK",
         help="a name that 'torchreid-magnifier weights list' shows, a checkpoint of training, a "
         "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=…"
-        + ("" if required else " (default: %(default)s)"),
+        + ("" if required else f" (default: {DEFAULT})"),
     )
     add_details(parser, device)
 

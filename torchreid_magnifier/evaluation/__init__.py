@@ -10,7 +10,22 @@ they are asked for::
 """
 
 from .distances import EvaluationError, PairwiseDistances
-from .ranking import evaluate_rank
+from .multi_query import multi_query
+from .open_set import OpenSet, open_set
+from .ranking import RankedQueries, evaluate_rank, rank_queries
+from .reassociation import Reassociation, reassociate
 from .reranking import RerankedDistances
 
-__all__ = ["EvaluationError", "PairwiseDistances", "RerankedDistances", "evaluate_rank"]
+__all__ = [
+    "EvaluationError",
+    "OpenSet",
+    "PairwiseDistances",
+    "RankedQueries",
+    "Reassociation",
+    "RerankedDistances",
+    "evaluate_rank",
+    "multi_query",
+    "open_set",
+    "rank_queries",
+    "reassociate",
+]

@@ -1,8 +1,13 @@
 """CMC and mAP, without sorting the gallery: only where the right images stand is needed."""
 
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from .distances import Distances, EvaluationError, blocks
+
+RECALLS = np.linspace(0, 1, 21)  # of the precision-recall curve
 
 _DRAWS = 10  # of CUHK03's first protocol
 
@@ -45,8 +50,81 @@ def evaluate_rank(
     """
     if max_rank < 1:
         raise EvaluationError(f"expected a max_rank of at least 1, found {max_rank}")
-    people = _People(distances.shape, q_pids, g_pids, q_camids, g_camids)
+    labels = (q_pids, g_pids, q_camids, g_camids)
+    if not use_metric_cuhk03:
+        found = rank_queries(distances, *labels)
+        return found.cmc(max_rank), np.mean(found.precision)
+    people = _People(distances.shape, *labels)
     curves, precisions = [], []
+    for _, row, matches, left_out in _queries(distances, people):
+        ranks = _ranks(row, matches, left_out)
+        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))
+        kept = np.delete(np.arange(len(row)), left_out)
+        person = people.gallery[matches[0]]
+        curves.append(_single_shot_cmc(row[kept], people.gallery[kept], person, max_rank))
+    if not curves:
+        raise EvaluationError(people.nobody())
+    return _mean(curves), np.mean(precisions)
+
+
+class RankedQueries(NamedTuple):
+    """Where the images of each query's person stand in the gallery, of the n queries that count.
+
+    Attributes:
+        queries: their numbers, (n,).
+        first: how many images are nearer than the nearest right one, (n,).
+        images: how many count for each, (n,).
+        precision: average precision, 0..1, (n,).
+        penalty: inverse negative penalty, 0..1, (n,): the person's images over the rank of the
+            last of them. Source of its mean, mINP: Ye et al., "Deep Learning for Person
+            Re-identification: A Survey and Outlook", TPAMI 2021, section 4.2.
+        curve: precision at ``RECALLS``, 0..1, (n, 21), interpolated: the largest one at this
+            recall or a higher one.
+    """
+
+    queries: np.ndarray
+    first: np.ndarray
+    images: np.ndarray
+    precision: np.ndarray
+    penalty: np.ndarray
+    curve: np.ndarray
+
+    def cmc(self, max_rank: int = 50) -> np.ndarray:
+        """Return the share of queries whose person is found up to each rank, float32."""
+        ranks = np.arange(min(max_rank, self.images.max()))
+        hits = (ranks >= self.first[:, None]).astype(np.float32)
+        return np.asarray(hits.sum(0) / np.float32(len(hits)))
+
+    def of(self, chosen: np.ndarray) -> "RankedQueries":
+        """Return some of the queries: their rows, or a boolean each."""
+        return RankedQueries(*(values[chosen] for values in self))
+
+
+def rank_queries(
+    distances: Distances,
+    q_pids: np.ndarray,
+    g_pids: np.ndarray,
+    q_camids: np.ndarray,
+    g_camids: np.ndarray,
+) -> RankedQueries:
+    """Rank the gallery for every query; arguments, queries that count, errors: `evaluate_rank`."""
+    people = _People(distances.shape, q_pids, g_pids, q_camids, g_camids)
+    found: list[tuple[Any, ...]] = []
+    for query, row, matches, left_out in _queries(distances, people):
+        ranks = _ranks(row, matches, left_out)
+        count = len(ranks)
+        precision = np.arange(1, count + 1) / (ranks + 1)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        curve = best[np.maximum(np.ceil(RECALLS * count - 1e-9).astype(int) - 1, 0)]
+        images = len(row) - len(left_out)
+        found.append((query, ranks[0], images, np.mean(precision), precision[-1], curve))
+    if not found:
+        raise EvaluationError(people.nobody())
+    return RankedQueries(*(np.array(values) for values in zip(*found)))
+
+
+def _queries(distances: Distances, people: "_People") -> Iterator[tuple[int, Any, Any, Any]]:
+    """Yield the queries that count: number, distances, rows of right images, of left out ones."""
     for start, block in blocks(distances):
         if np.isnan(np.min(block, initial=0)):
             raise EvaluationError(
@@ -55,43 +133,8 @@ def evaluate_rank(
             )
         for query, row in enumerate(block, start):
             matches, left_out = people.in_gallery(query)
-            if not len(matches):
-                continue
-            ranks = _ranks(row, matches, left_out)
-            precisions.append(np.mean(np.arange(1, len(ranks) + 1) / (ranks + 1)))
-            if use_metric_cuhk03:
-                kept = np.delete(np.arange(len(row)), left_out)
-                person = people.gallery[matches[0]]
-                curves.append(_single_shot_cmc(row[kept], people.gallery[kept], person, max_rank))
-            else:
-                curves.append(np.arange(min(max_rank, len(row) - len(left_out))) >= ranks[0])
-    if not curves:
-        raise EvaluationError(
-            "no query's person is in the gallery by another camera: there is nothing to find"
-        )
-    return _mean(curves), np.mean(precisions)
-
-
-def mean_inverse_negative_penalty(
-    distances: Distances,
-    q_pids: np.ndarray,
-    g_pids: np.ndarray,
-    q_camids: np.ndarray,
-    g_camids: np.ndarray,
-) -> float:
-    """Return mINP, 0..1: of each query, its person's images over the rank of the last of them.
-
-    Source: Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI
-    2021, section 4.2. The arguments and the queries that count are those of ``evaluate_rank``.
-    """
-    people = _People(distances.shape, q_pids, g_pids, q_camids, g_camids)
-    found = []
-    for start, block in blocks(distances):
-        for query, row in enumerate(block, start):
-            matches, left_out = people.in_gallery(query)
             if len(matches):
-                found.append(len(matches) / (_ranks(row, matches, left_out)[-1] + 1))
-    return float(np.mean(found))
+                yield query, row, matches, left_out
 
 
 class _People:
@@ -109,6 +152,7 @@ class _People:
                 f"{shape}, {', '.join(str(np.shape(x)) for x in labels)}"
             )
         query, gallery, self._query_cameras, self._cameras = map(np.asarray, labels)
+        self._asked = query
         names, numbers = np.unique(gallery, return_inverse=True)
         self.gallery = numbers.astype(np.min_scalar_type(len(names)))  # small ones sort faster
         self._by_person = np.argsort(self.gallery, kind="stable")
@@ -120,6 +164,15 @@ class _People:
         images = self._by_person[self._first[query] : self._end[query]]
         own = self._cameras[images] == self._query_cameras[query]
         return images[~own], images[own]
+
+    def nobody(self) -> str:
+        """Say that no query counts, and what there is."""
+        cameras = np.union1d(self._query_cameras, self._cameras)
+        return (
+            "no query's person is in the gallery by another camera: there is nothing to find; "
+            f"found {len(self._asked)} queries of {len(np.unique(self._asked))} people, a gallery "
+            f"of {len(self.gallery)} images, {len(cameras)} cameras in all"
+        )
 
 
 def _ranks(row: np.ndarray, matches: np.ndarray, left_out: np.ndarray) -> np.ndarray:

@@ -201,6 +201,32 @@ def calibration_figure(
     return figure
 
 
+def retrieval_figure(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str
+) -> Figure:
+    """Draw the CMC, and precision over recall.
+
+    Args:
+        curves: by their name, share of the queries found up to each rank from 1 on, and precision
+            at recalls at equal distances from 0 to 100 %; all in percent.
+        title: of the figure.
+    """
+    figure, (cmc, precision) = diagrams(title, 1, 2, 9.6, 4.0)
+    lines = cycle(("-", "--", ":"))
+    colours = dict(zip(curves, cycle(SERIES[1:]), strict=False))
+    for name, (found, at_recall) in curves.items():
+        style: Any = {"color": colours[name], "lw": 1.8, "ls": next(lines)}
+        cmc.plot(range(1, len(found) + 1), found, label=name, **style)
+        precision.plot(np.linspace(0, 100, len(at_recall)), at_recall, **style)
+    style_diagram(cmc, "queries whose person is found, %")
+    cmc.set_xlabel("up to rank", fontsize=8.5)
+    cmc.legend(frameon=False, fontsize=8, loc="lower right")
+    style_diagram(precision, "precision, %")
+    precision.set_xlabel("recall, %", fontsize=8.5)
+    precision.set_ylim(0, 101)
+    return figure
+
+
 def _draw_repeated(figure: Figure, axes: Axes, x: float, found: Repeated, colour: str) -> None:
     """The mean as a dot with the spread as bars, and each seed as a ring to the left of it."""
     beside = offset_copy(axes.transData, figure, x=-8, units="points")

@@ -1,7 +1,8 @@
-"""Measures of how well a network finds the people of a dataset's queries in its gallery."""
+"""Measures of how well networks find the people of datasets' queries in their galleries."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..evaluation import PairwiseDistances, RerankedDistances, evaluate_rank
+from ..evaluation import (
+    PairwiseDistances,
+    RankedQueries,
+    RerankedDistances,
+    multi_query,
+    open_set,
+    rank_queries,
+)
 from ..evaluation.distances import Distances
-from ..evaluation.ranking import mean_inverse_negative_penalty
+from ..evaluation.open_set import FALSE_ALARMS
 from ..models.base import Embedding
 from .errors import RetrievalError
-from .explain.rankings import EvaluationSet
+from .explain.rankings import EvaluationSet, read_evaluation_set
 from .extract import embed
-from .open import Network
+from .open import Network, open_network
 
 RANKS = (1, 5, 10)
+_CURVE = 50  # ranks of a CMC that is drawn
 
 
 @dataclass(frozen=True)
@@ -26,28 +35,107 @@ class Measures:
     """Measures of how well queries find their people, in percent.
 
     Attributes:
+        queries: how many count.
         cmc: rank -> share of the queries whose person is found up to it.
         mAP: mean average precision.
         mINP: mean inverse negative penalty (Ye et al., 2021): how early the last image is found.
+        cameras: the same of the queries by each camera; none of those of one camera.
+        cmc_curve: of the ranks 1 to 50.
+        precision_curve: at recalls of 0, 5, … 100 %, interpolated, mean over the queries.
     """
 
+    queries: int
     cmc: dict[int, float]
     mAP: float
     mINP: float
+    cameras: dict[int, "Measures"] = field(default_factory=dict)
+    cmc_curve: tuple[float, ...] = ()
+    precision_curve: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenSetMeasures:
+    """Share of known people who are found where half of the people are strangers, in percent.
+
+    Attributes:
+        false_alarms: share of the strangers who are taken for somebody.
+        found: detection and identification rate, DIR: mean over the draws, with its standard
+            deviation ``spread``.
+        draws: of who is a stranger.
+    """
+
+    false_alarms: float
+    found: float
+    spread: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A network on a dataset.
+
+    Attributes:
+        network: the source of the weights, as it was given.
+        model: its name.
+        trained_on: dataset of the training, by the network's card.
+        dataset: that it was measured on.
+        queries, gallery: how many images there are.
+        measures: ``embedding`` and what else was asked for, such as ``re-ranked``.
+        open_set: by rising rate of false alarms; none unless asked for.
+    """
+
+    network: str
+    model: str
+    trained_on: str
+    dataset: str
+    queries: int
+    gallery: int
+    measures: dict[str, Measures]
+    open_set: tuple[OpenSetMeasures, ...] = ()
+
+
+def evaluate_networks(
+    sources: Iterable[str | os.PathLike[str]],
+    datasets: Sequence[str],
+    root: str = "reid-data",
+    **options: Any,
+) -> list[Evaluation]:
+    """Measure several networks on several datasets.
+
+    Args:
+        sources: of networks: see ``open_network``.
+        datasets: names of registered datasets.
+        root: the folder that holds them.
+        options: of ``evaluate``.
+
+    Returns:
+        Network by network, in the order given.
+
+    Raises:
+        DatasetError, ExplainError: a dataset cannot be read, or has nobody to find.
+        WeightsError, CheckpointError, RetrievalError: as ``open_network`` and ``evaluate``.
+    """
+    images = {name: read_evaluation_set(name, root) for name in datasets}
+    networks = [open_network(source) for source in sources]
+    return [evaluate(n, found, name, **options) for n in networks for name, found in images.items()]
 
 
 def evaluate(
     network: Network,
     images: EvaluationSet,
+    dataset: str = "",
     *,
     ranks: Sequence[int] = RANKS,
     flip: bool = False,
     rerank: bool = False,
     branches: bool = False,
+    pooling: str | None = None,
+    strangers: bool = False,
+    draws: int = 10,
     batch_size: int = 64,
     workers: int = 4,
     bar: bool = False,
-) -> dict[str, Measures]:
+) -> Evaluation:
     """Measure a network on the queries and gallery of a dataset, by the cosine distance.
 
     The protocol is torchreid's: one query at a time, and images of its person by its own camera do
@@ -56,42 +144,57 @@ def evaluate(
     Args:
         network: from ``open_network``.
         images: from ``read_evaluation_set``.
+        dataset: its name.
         ranks: of the CMC.
         flip: embed each image and its mirror image, and take the mean of both, each of length 1.
         rerank: also with re-ranking (Zhong et al., 2017).
         branches: also each branch's part of the embedding by itself.
+        pooling: also with all images of the query's person by its own camera: ``mean`` or ``max``
+            of their embeddings, see ``multi_query``.
+        strangers: also with half of the people out of the gallery, see ``open_set``.
+        draws: of these people.
         batch_size, workers: as for ``extract``.
         bar: show how far it is.
 
-    Returns:
-        ``embedding`` and, as asked for, ``re-ranked`` and the names of branches -> measures.
-
     Raises:
-        RetrievalError: images that cannot be read, or embeddings that are not finite.
+        RetrievalError: images that cannot be read, embeddings that are not finite, or branches of
+            a file that has none.
+        EvaluationError: too few queries for an open set.
     """
+    parts = _branches(network) if branches else {}
     given = replace(network, model=_WithMirror(network.model)) if flip else network  # type: ignore[arg-type]
     found, problems = embed(given, images.paths, batch_size=batch_size, workers=workers, bar=bar)
     if problems:
         raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))
-    vectors = torch.from_numpy(found.vectors)
     count = len(images.query)
-    query, gallery = (
-        [np.array([getattr(sample, key) for sample in samples]) for key in ("pid", "camid")]
-        for samples in (images.query, images.gallery)
-    )
-
-    def measured(kind: Any, part: slice) -> Measures:
-        distances = kind(vectors[:count, part], vectors[count:, part], "cosine")
-        return measure(distances, query[0], gallery[0], query[1], gallery[1], ranks)
-
-    everything = slice(None)
-    results = {"embedding": measured(PairwiseDistances, everything)}
+    vectors = torch.from_numpy(found.vectors)
+    query, gallery = vectors[:count], vectors[count:]
+    labels = images.labels()
+    distances = PairwiseDistances(query, gallery, "cosine")
+    results = {"embedding": measure(distances, *labels, ranks)}
     if rerank:
-        results["re-ranked"] = measured(RerankedDistances, everything)
-    if branches:
-        parts = _branches(network)
-        results |= {name: measured(PairwiseDistances, part) for name, part in parts.items()}
-    return results
+        reranked = RerankedDistances(query, gallery, "cosine")
+        results["re-ranked"] = measure(reranked, *labels, ranks)
+    if pooling:
+        pooled = multi_query(query, gallery, *labels, pooling)
+        several = PairwiseDistances(pooled, gallery, "cosine")
+        results[f"multi-query, {pooling}"] = measure(several, *labels, ranks)
+    for name, part in parts.items():
+        alone = PairwiseDistances(query[:, part], gallery[:, part], "cosine")
+        results[name] = measure(alone, *labels, ranks)
+    rates: tuple[OpenSetMeasures, ...] = ()
+    if strangers:
+        opened = open_set(distances, *labels, FALSE_ALARMS, draws=draws)
+        rates = tuple(
+            OpenSetMeasures(
+                100 * rate, 100 * values.mean(), 100 * values.std(ddof=draws > 1), draws
+            )
+            for rate, values in zip(opened.rates.tolist(), opened.found.T)
+        )
+    card = network.card
+    return Evaluation(
+        card.name, card.model, card.dataset, dataset, count, len(gallery), results, rates
+    )
 
 
 def measure(
@@ -103,30 +206,57 @@ def measure(
     ranks: Sequence[int] = RANKS,
 ) -> Measures:
     """Return the measures of distances; the arguments are those of ``evaluate_rank``."""
-    people = (q_pids, g_pids, q_camids, g_camids)
-    cmc, mean_ap = evaluate_rank(distances, *people, max_rank=max(ranks))
-    return Measures(
-        {rank: 100 * float(cmc[min(rank, len(cmc)) - 1]) for rank in ranks},
-        100 * float(mean_ap),
-        100 * mean_inverse_negative_penalty(distances, *people),
+    found = rank_queries(distances, q_pids, g_pids, q_camids, g_camids)
+    cameras = np.asarray(q_camids)[found.queries]
+    by_camera = {
+        int(camera): _measures(found.of(cameras == camera), ranks) for camera in np.unique(cameras)
+    }
+    curves = (100 * found.cmc(_CURVE), 100 * found.curve.mean(0))
+    cmc, precision = (tuple(curve.astype(float).round(4).tolist()) for curve in curves)
+    return replace(
+        _measures(found, ranks), cameras=by_camera, cmc_curve=cmc, precision_curve=precision
     )
 
 
-def table(found: dict[str, Measures]) -> str:
-    """Return the measures as lines of text, in percent."""
-    ranks = [f"rank-{rank}" for rank in next(iter(found.values())).cmc]
-    lines = [f"{'':12}" + "".join(f"{name:>9}" for name in (*ranks, "mAP", "mINP"))]
-    for name, measures in found.items():
-        numbers = (*measures.cmc.values(), measures.mAP, measures.mINP)
-        lines.append(f"{name:12}" + "".join(f"{number:9.1f}" for number in numbers))
-    return "\n".join(lines)
+def _measures(found: RankedQueries, ranks: Sequence[int]) -> Measures:
+    cmc = found.cmc(max(ranks))
+    return Measures(
+        len(found.queries),
+        {rank: 100 * float(cmc[min(rank, len(cmc)) - 1]) for rank in ranks},
+        100 * float(found.precision.mean()),
+        100 * float(found.penalty.mean()),
+    )
+
+
+def crossed(found: Sequence[Evaluation]) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
+    """Arrange evaluations as a table: what was trained on in rows, what was tested on in columns.
+
+    Returns:
+        The datasets; and for each network its name, what it was trained on, and ``rank-1 / mAP``
+        on each dataset, empty where it was not measured.
+    """
+    datasets = list(dict.fromkeys(one.dataset for one in found))
+    rows: dict[str, tuple[str, str, list[str]]] = {}
+    for one in found:
+        name, trained = os.path.basename(one.network), one.trained_on or "not recorded"
+        cells = rows.setdefault(one.network, (name, trained, [""] * len(datasets)))[2]
+        measures = one.measures["embedding"]
+        first = next(iter(measures.cmc.values()))
+        cells[datasets.index(one.dataset)] = f"{first:.1f} / {measures.mAP:.1f}"
+    return datasets, list(rows.values())
 
 
 @torch.no_grad()
 def _branches(network: Network) -> dict[str, slice]:
     card = network.card
     image = torch.zeros(1, 3, card.height, card.width, device=network.device)
-    return network.model.inspect(image).branches
+    found = network.model.inspect(image).branches
+    if not found:
+        raise RetrievalError(
+            f"{card.name}: nothing says which values are of which branch: leave out the branches, "
+            "or give the weights that the file was made of"
+        )
+    return found
 
 
 class _WithMirror(nn.Module):

@@ -42,6 +42,13 @@ class EvaluationSet(NamedTuple):
         """Return those of the query images, then of the gallery images."""
         return [sample.path for sample in (*self.query, *self.gallery)]
 
+    def labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return people of queries and gallery, (Q,) and (G,), then the cameras of both."""
+        sides = (self.query, self.gallery)
+        pids = [np.array([sample.pid for sample in side]) for side in sides]
+        camids = [np.array([sample.camid for sample in side]) for side in sides]
+        return pids[0], pids[1], camids[0], camids[1]
+
     def answerable(self) -> list[int]:
         """Return the queries whose person is in the gallery by another camera: those that count."""
         cameras: dict[int, set[int]] = {}
