@@ -78,8 +78,9 @@ def as_html(found: Sequence[Evaluation], title: str = "Evaluation") -> str:
         }
         for one in found
     ]
-    page = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined).from_string(_PAGE)
+    jinja = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
     table = _crossed(found) if len(found) > 1 else None
+    page = jinja.from_string(_PAGE)
     return page.render(title=title, sections=sections, crossed=table, version=__version__)
 
 
