@@ -25,6 +25,7 @@ COMMANDS = {
     "extract": "embeddings of images and videos into one file, to search in or to go on with",
     "search": "the pictures of such a file that are nearest to queries",
     "calibrate": "from which similarity on two images are taken for the same person's",
+    "group": "who is who in a folder of pictures of people whom nobody has named",
     "convert": "rewrite a checkpoint of MagnifierNet's or SAN's reference for this package",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from .embeddings import Embeddings, card_of, concatenated, require_comparable
 from .errors import RetrievalError
 from .extract import embed
 from .index import METRICS, ExactIndex, FaissIndex, Index, as_float
-from .open import open_network
+from .open import Network, open_network
 from .sources import Place, find_sources, is_video
 
 SCORES = {"cosine": "similarity", "euclidean": "distance"}
@@ -154,6 +154,31 @@ def read_queries(
         blocks = [embedded, *blocks]
     for block in blocks:
         require_comparable(gallery.card, block.card)
+    return concatenated(blocks)
+
+
+def read_pictures(sources: Sequence[str], network: Callable[[], Network]) -> Embeddings:
+    """Return the embeddings of pictures, or those of files of embeddings.
+
+    Args:
+        sources: images, folders, videos and patterns; or files of embeddings alone.
+        network: opens the network for pictures.
+
+    Raises:
+        RetrievalError: files and pictures are mixed, the files are of several networks, or
+            pictures cannot be read.
+    """
+    files = [source for source in sources if is_embedding_file(source)]
+    if not files:
+        embedded, problems = embed(network(), find_sources(sources), bar=True)
+        if problems:
+            raise RetrievalError("\n  ".join(["pictures that cannot be read:", *problems]))
+        return embedded
+    if len(files) < len(sources):
+        raise RetrievalError("expected pictures, or files of embeddings alone, found both")
+    blocks = [read_embeddings(file) for file in files]
+    for block in blocks[1:]:
+        require_comparable(blocks[0].card, block.card, files[0], "another file")
     return concatenated(blocks)
 
 

@@ -34,6 +34,7 @@ from .maps import (
 from .rankings import EvaluationSet, SeenSet, draw_queries, region_standings, see_evaluation_set
 
 _LETTERS = 26  # of a file's name
+_OF_EACH = 8  # pictures of a person in groups
 _BRANCHES = {"global": "G", "adversarial": "SAB", "fusion": "SFB"}  # as the paper abbreviates them
 WHY = {
     "regions": HeatBar(
@@ -236,6 +237,36 @@ def search_sheet(
     missing = [place for place, image in images.items() if image is None]
     figure = figures.rankings_figure(examples, title)
     return figure, f"{count} of {len(queries)} queries", missing
+
+
+def groups_sheet(pictures: Embeddings, found: np.ndarray, most: int) -> tuple[Figure, list[Place]]:
+    """Draw the people of ``group``, those with the most pictures first.
+
+    Args:
+        pictures, found: of ``group``.
+        most: people, at most.
+
+    Returns:
+        The figure, and the pictures that cannot be read, which are drawn as grey.
+    """
+    sizes = np.bincount(found)
+    shown = np.argsort(-sizes, kind="stable")[:most]
+    places = {
+        person: [pictures.place(row) for row in np.flatnonzero(found == person)[:_OF_EACH]]
+        for person in shown.tolist()
+    }
+    images = read_places([place for some in places.values() for place in some])
+    nothing = np.full((pictures.card.height, pictures.card.width, 3), 230, np.uint8)
+    rows = [
+        PictureRow(
+            [nothing if (image := images[place]) is None else np.asarray(image) for place in some],
+            f"person {person + 1}: {sizes[person]} pictures",
+        )
+        for person, some in places.items()
+    ]
+    title = f"Who is who\n{len(pictures)} pictures, {len(sizes)} people; the {len(rows)} seen most."
+    missing = [place for place, image in images.items() if image is None]
+    return figures.pictures_figure(rows, title), missing
 
 
 def calibration_sheet(found: Calibration, pairs: Pairs) -> Figure:

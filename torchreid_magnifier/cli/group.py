@@ -1,0 +1,103 @@
+"""``torchreid-magnifier group``: who is who in pictures of people whom nobody has named."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..figures import save
+from ..files import write_atomically
+from ..inference.decide import Calibration
+from ..inference.embeddings import require_comparable
+from ..inference.explain.sheets import groups_sheet
+from ..inference.group import METHODS, agreement, group, groups_as_csv, read_names, write_folders
+from ..inference.search import read_pictures
+from . import FAILED
+from .arguments import Parser, check_file, check_picture, rate
+from .network_options import add_network_options, chosen_network
+
+_DRAWN = 20  # people, at most
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand. Returns the exit status: 1 if pictures cannot be drawn."""
+    args = _parse(argv)
+    check_file("--csv", args.csv)
+    if args.out:
+        check_picture(args.out)
+    calibration = Calibration.read(args.calibration)
+    threshold = calibration.threshold(args.same_at)
+    pictures = read_pictures(args.sources, lambda: chosen_network(args))
+    require_comparable(calibration.made, pictures.card, "the calibration", "the pictures")
+    found = group(pictures, threshold, args.method)
+    sizes = np.sort(np.bincount(found))[::-1]
+    print(
+        f"{len(pictures)} pictures of {len(sizes)} people (the same person from {threshold:.4f} "
+        f"on): the most of one person {sizes[0]}, people with a single picture {sum(sizes == 1)}"
+    )
+    if args.people:
+        print(agreement(found, read_names(args.people, pictures)))
+    if args.csv:
+        write_atomically(args.csv, groups_as_csv(pictures, found).encode())
+    if args.folders and (left_out := write_folders(pictures, found, args.folders)):
+        print(f"{args.folders}: without {left_out} frames of videos, which --csv lists")
+    if args.out:
+        figure, missing = groups_sheet(pictures, found, _DRAWN)
+        save(figure, args.out)
+        if missing:
+            lines = [f"drawn as grey, because they cannot be read here: {len(missing)}"]
+            print("\n  ".join([*lines, *map(str, missing)]), file=sys.stderr)
+            return FAILED
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="torchreid-magnifier group",
+        description="Put pictures of people together by person: pictures whose similarity has at "
+        "most a chosen rate of false matches are one person's.",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="image, folder or pattern as for extract, or a file of embeddings",
+    )
+    add_network_options(parser)
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="made by 'torchreid-magnifier calibrate'",
+    )
+    parser.add_argument(
+        "--same-at",
+        type=rate,
+        default=0.01,
+        metavar="RATE",
+        help="of false matches, one of the calibration's (default: 1%%)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default=METHODS[0],
+        help="linkage of agglomerative clustering, or hdbscan for very many (default: average)",
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="path, frame, person of each")
+    parser.add_argument(
+        "--folders", type=Path, metavar="DIR", help="new folder: a copy of each image, by person"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"a picture of the {_DRAWN} people seen most"
+    )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        metavar="FILE|DIR",
+        help="who they are, to compare with: a table with path and person, or the folder whose "
+        "folders are the people",
+    )
+    return parser.parse_args(argv)

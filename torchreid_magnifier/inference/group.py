@@ -1,0 +1,226 @@
+"""Who is who: pictures of people whom nobody has named, put together by person."""
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from ..files import read_text
+from .embeddings import Embeddings
+from .errors import RetrievalError, missing_extra
+from .index import as_float
+from .sources import NO_FRAME
+
+METHODS = ("average", "complete", "single", "hdbscan")
+Method: TypeAlias = Literal["average", "complete", "single", "hdbscan"]
+
+_MOST = 20_000  # pictures whose distances to each other fit into memory: 3 GB
+
+
+class Agreement(NamedTuple):
+    """How far groups are the true people.
+
+    Attributes:
+        precision: share of the pairs in one group that are of one person, 0..1.
+        recall: share of the pairs of one person that are in one group, 0..1.
+        f1: harmonic mean of both.
+        ari: adjusted Rand index (Hubert and Arabie, 1985): 1 if they agree, 0 if by chance.
+        groups, people: how many there are.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    ari: float
+    groups: int
+    people: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.groups} people by the groups, {self.people} by their names; pairwise F1 "
+            f"{100 * self.f1:.1f} % (precision {100 * self.precision:.1f}, recall "
+            f"{100 * self.recall:.1f}), adjusted Rand index {self.ari:.3f}"
+        )
+
+
+def group(embeddings: Embeddings, threshold: float, method: Method = "average") -> np.ndarray:
+    """Put pictures together by person.
+
+    Args:
+        embeddings: of N pictures.
+        threshold: cosine similarity from which on two pictures are one person's, see
+            ``Calibration.threshold``.
+        method: linkage of agglomerative clustering, in which two groups are joined as long as
+            their ``average``, their smallest (``complete``) or their largest (``single``)
+            similarity is at least the threshold; or ``hdbscan`` (Campello et al., 2013), which
+            joins what the threshold joins at least, and needs no matrix of all pairs. A picture
+            that it takes for noise is a person by itself.
+
+    Returns:
+        Number of the person in each picture, from 0, by first appearance, (N,).
+
+    Raises:
+        RetrievalError: scikit-learn is not installed, there are no pictures or too many, or
+            embeddings are not finite.
+        ValueError: another method.
+    """
+    try:
+        from sklearn.cluster import HDBSCAN, AgglomerativeClustering
+    except ImportError as error:
+        raise missing_extra("scikit-learn", "grouping") from error
+    if method not in METHODS:
+        raise ValueError(f"expected a method of {', '.join(METHODS)}, found {method!r}")
+    count = len(embeddings)
+    if not count:
+        raise RetrievalError("there are no pictures to group")
+    if not np.isfinite(embeddings.vectors).all():
+        raise RetrievalError("some embeddings are not finite: leave them out, or extract them anew")
+    if count == 1:
+        return np.zeros(1, int)
+    unit = as_float(embeddings.vectors, normalise=True).numpy()
+    if method == "hdbscan":
+        reach = float(np.sqrt(max(2 - 2 * threshold, 0)))  # as Euclidean distance of unit vectors
+        found = HDBSCAN(
+            min_cluster_size=2, min_samples=1, cluster_selection_epsilon=reach, copy=True
+        ).fit_predict(unit)
+        found[found < 0] = found.max() + 1 + np.arange((found < 0).sum())
+    else:
+        if count > _MOST:
+            raise RetrievalError(
+                f"{count:,} pictures have too many pairs for the method {method}, which takes "
+                f"{_MOST:,} at most: take hdbscan"
+            )
+        found = AgglomerativeClustering(
+            n_clusters=None,
+            metric="precomputed",
+            linkage=method,
+            # It joins below the distance, and the threshold itself is to be joined.
+            distance_threshold=float(np.nextafter(1 - threshold, 2)),
+        ).fit_predict((1 - unit @ unit.T).clip(0))
+    _, first, number = np.unique(found, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[number])
+
+
+def agreement(found: np.ndarray, people: Sequence[int | str]) -> Agreement:
+    """Compare groups (N,) with the true people of the pictures (N,).
+
+    Raises:
+        RetrievalError: scikit-learn is not installed.
+        ValueError: another number of people.
+    """
+    try:
+        from sklearn.metrics import adjusted_rand_score
+        from sklearn.metrics.cluster import pair_confusion_matrix
+    except ImportError as error:
+        raise missing_extra("scikit-learn", "a comparison of groups") from error
+    if len(found) != len(people):
+        raise ValueError(f"expected a person for each of {len(found)} pictures, got {len(people)}")
+    names = np.unique(np.asarray(people), return_inverse=True)[1]
+    (_, wrong), (missed, right) = pair_confusion_matrix(names, found).tolist()
+
+    def share(part: int, whole: int) -> float:
+        return part / whole if whole else 1.0  # no pairs: none is wrong
+
+    return Agreement(
+        share(right, right + wrong),
+        share(right, right + missed),
+        share(2 * right, 2 * right + wrong + missed),
+        float(adjusted_rand_score(names, found)),
+        len(np.unique(found)),
+        len(np.unique(names)),
+    )
+
+
+def groups_as_csv(embeddings: Embeddings, found: np.ndarray) -> str:
+    """Return a table of the groups: path, frame, person."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "frame", "person"])
+    writer.writerows(
+        [path, frame, person]
+        for path, frame, person in zip(embeddings.paths, embeddings.frames, found)
+    )
+    return text.getvalue()
+
+
+def write_folders(embeddings: Embeddings, found: np.ndarray, folder: Path) -> int:
+    """Copy the images into a folder for each person; complete or not at all.
+
+    Args:
+        embeddings, found: of ``group``.
+        folder: which must not exist: ``folder/0001/<row>_<name>``, …
+
+    Returns:
+        How many pictures are left out, because they are frames of videos.
+
+    Raises:
+        RetrievalError: the folder exists, or an image is no longer there.
+        OSError: it cannot be written.
+    """
+    if folder.exists():
+        raise RetrievalError(f"{folder} exists already: give another name")
+    if not folder.absolute().parent.is_dir():
+        raise RetrievalError(f"there is no folder {folder.parent} to make {folder.name} in")
+    left_out = 0
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
+        made = Path(work, "people")
+        for row, (path, frame, person) in enumerate(
+            zip(embeddings.paths, embeddings.frames, found)
+        ):
+            if frame != NO_FRAME:
+                left_out += 1
+                continue
+            target = made / f"{person + 1:04d}" / f"{row:06d}_{Path(str(path)).name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(path, target)
+            except FileNotFoundError as error:
+                raise RetrievalError(
+                    f"{path} is not there: run this where the images were extracted"
+                ) from error
+        made.mkdir(exist_ok=True)
+        os.replace(made, folder)
+    return left_out
+
+
+def read_names(path: Path, embeddings: Embeddings) -> list[str]:
+    """Return the true person of each picture.
+
+    Args:
+        path: a table with the columns ``path`` and ``person``, as ``groups_as_csv`` gives it; or a
+            folder that has one for each person, with the pictures in it.
+        embeddings: of the pictures.
+
+    Raises:
+        RetrievalError: it is neither, or a picture has no person there.
+    """
+    known: Mapping[str, str]
+    if path.is_dir():
+        root = path.absolute()
+        known = {
+            str(name): Path(str(name)).absolute().relative_to(root).parts[0]
+            for name in embeddings.paths
+            if Path(str(name)).absolute().is_relative_to(root)
+            and Path(str(name)).absolute().parent != root
+        }
+    else:
+        rows = list(csv.DictReader(io.StringIO(read_text(path))))
+        if not rows or not {"path", "person"} <= set(rows[0]):
+            raise RetrievalError(
+                f"{path}: expected a table with the columns path and person, found "
+                f"{', '.join(map(str, rows[0])) if rows else 'no rows'}"
+            )
+        known = {row["path"]: row["person"] for row in rows}
+    lacking = [str(name) for name in embeddings.paths if str(name) not in known]
+    if lacking:
+        raise RetrievalError(
+            f"{path} names nobody for {len(lacking)} of {len(embeddings)} pictures, such as "
+            f"{lacking[0]}"
+        )
+    return [known[str(name)] for name in embeddings.paths]
