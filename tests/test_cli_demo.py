@@ -13,10 +13,12 @@ from tqdm import tqdm
 
 from torchreid_magnifier.checkpoint import read_checkpoint
 from torchreid_magnifier.cli import main
+from torchreid_magnifier.evaluation import EvaluationError
 from torchreid_magnifier.experiments import demo
 from torchreid_magnifier.experiments.comparison import GLOBAL, WHOLE, Comparison, Settings
 from torchreid_magnifier.synthetic import Settings as People
 from torchreid_magnifier.synthetic import generate
+from torchreid_magnifier.synthetic.plan import plan
 from torchreid_magnifier.training.engine import Engine
 
 TINY = Settings(epochs=(1, 1), height=64, width=32, batch_size=16, workers=0)
@@ -26,9 +28,10 @@ FEW = People(train_ids=6, test_ids=8, distractors=5)  # torchreid ranks 50 image
 @pytest.fixture(scope="module", autouse=True)
 def few_people():
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(
-            "torchreid_magnifier.synthetic.dataset.generate", partial(generate, settings=FEW)
-        )
+        few = partial(generate, settings=FEW)
+        monkeypatch.setattr("torchreid_magnifier.synthetic.dataset.generate", few)
+        monkeypatch.setattr(demo, "generate", few)
+        monkeypatch.setattr(demo, "plan", partial(plan, FEW))
         yield
 
 
@@ -73,13 +76,13 @@ def test_the_numbers_are_those_that_the_stock_engine_printed(table, folder):
 
 
 def test_pictures_and_nothing_left_over(table, folder):
-    for name in ("masks", "rankings", "losses"):
+    for name in ("search", "masks", "rankings", "losses"):
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 400
         assert f"({name}.png)" in (folder / "results.md").read_text()
     assert {path.name for path in folder.iterdir()} == {
         *(f"results.{kind}" for kind in ("md", "csv", "json")),
-        *(f"{name}.png" for name in ("masks", "rankings", "losses")),
+        *(f"{name}.png" for name in ("search", "masks", "rankings", "losses")),
         "train.log",
         "reid-data",
     }
@@ -118,12 +121,17 @@ def test_a_test_that_fails_loses_no_training(tmp_path, monkeypatch, capsys):
 
 
 def test_it_begins_with_a_search_in_images_of_the_users(noise_root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("torchreid_magnifier.cli.demo.run", lambda out, settings: "the table")
+    def stop(*args):
+        raise EvaluationError("enough")
+
+    monkeypatch.setattr(demo, "Comparison", stop)
     folder = noise_root / "market1501" / "Market-1501-v15.09.15" / "bounding_box_train"
-    assert main(["demo", str(folder), "--out", str(tmp_path)]) == 0
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{tmp_path}/search.png: 16 images searched by magnifiernet_")
-    assert second == "the table"
+    assert main(["demo", str(folder), "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{tmp_path}/search.png: 16 images searched by magnifiernet_")
+    # how long it will take is said before anything is trained
+    assert re.search(r"drawing people: +\d+%\|.*\| 0\d:\d\d, about [\d:]+ left", err)
+    assert ": :" not in err
     with Image.open(tmp_path / "search.png") as picture:
         assert min(picture.size) > 400
 

@@ -1,8 +1,8 @@
 """``torchreid-magnifier demo``: the main job on embedded data, in a few minutes on a CPU.
 
 Trains, tests, compares, and writes one folder: a table (``results.md``, ``.csv``, ``.json``),
-pictures (``masks.png``, ``rankings.png``, ``losses.png``), the log of torchreid's engine
-(``train.log``) and the generated data.
+pictures (``search.png``, ``masks.png``, ``rankings.png``, ``losses.png``), the log of torchreid's
+engine (``train.log``) and the generated data.
 """
 
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..experiments.comparison import GLOBAL, WHOLE, Settings
 from ..experiments.demo import run
-from ..experiments.search import search_folder
 from .arguments import Parser
 
 
@@ -27,8 +26,8 @@ def main(argv: Sequence[str]) -> int:
         type=Path,
         nargs="?",
         metavar="FOLDER",
-        help="images of people, one each: begin with a search in them by a network that comes "
-        "with the package, which takes seconds",
+        help="images of people, one each, which the network that comes with the package searches "
+        "first, in seconds; drawn people without",
     )
     parser.add_argument(
         "--out",
@@ -41,9 +40,6 @@ def main(argv: Sequence[str]) -> int:
         "--seed", type=int, default=1, help="of weights, batches, augmentation (default: 1)"
     )
     args = parser.parse_args(argv)
-    if args.folder:
-        args.out.mkdir(parents=True, exist_ok=True)
-        print(search_folder(args.folder, args.out / "search.png", args.seed), flush=True)
-    print(run(args.out, Settings(seed=args.seed)))
+    print(run(args.out, Settings(seed=args.seed), args.folder))
     print(f"\nPictures and numbers are in {args.out}{os.sep}: begin with results.md")
     return 0

@@ -5,7 +5,8 @@ through this package's engine. The second stage of the global branch goes on wit
 first: it has no regions for the semantic diversity loss.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,15 @@ from ..evaluation.engine import Features, distances_between
 from ..inference.explain.rankings import Sample, Search
 from ..models.base import ReIDModel
 from ..synthetic import SyntheticPedestriansOccluded
+from ..synthetic.plan import Entry
 from ..training.engine import Engine
 
 DATASET = "synthetic_pedestrians"
 GLOBAL = "magnifiernet_r18_g"
 WHOLE = "magnifiernet_r18"
-# Of a training batch and of a test's batch, in units of the global branch's training batch.
+# The cost of drawing an image, in units of the global branch's training batch.
+DRAWING = 0.015
+# Of a training batch and of a test's batch, in the same units.
 COSTS = {GLOBAL: (1.0, 0.25), WHOLE: (1.1, 0.27)}
 STAGES = {GLOBAL: ("triplet", "triplet"), WHOLE: ("triplet", "triplet_sd")}  # losses
 
@@ -109,6 +113,23 @@ class _Recording(Engine):
         return super()._rank(dataset_name, query, gallery, *args, **kwargs)
 
 
+def length(entries: Sequence[Entry], settings: Settings) -> float:
+    """Return the cost of a comparison, the drawing of its images included.
+
+    Args:
+        entries: the images.
+        settings: of the training.
+    """
+    size = settings.batch_size
+    train = [(e.image, e.pid, e.camid) for e in entries if e.subset == "train"]
+    trained = len(torchreid_data.sampler.RandomIdentitySampler(train, size, 4)) // size
+    sizes = Counter(entry.subset for entry in entries)
+    tested = sum(-(-sizes[subset] // size) for subset in ("query", "gallery"))
+    return len(entries) * DRAWING + sum(
+        trained * sum(settings.epochs) * train + 2 * tested * test for train, test in COSTS.values()
+    )
+
+
 class Comparison:
     """Trains and tests both networks in the folder ``work``, which may be deleted afterwards.
 
@@ -120,7 +141,6 @@ class Comparison:
     Attributes:
         query, gallery: the images of the test set.
         occluded: (Q,), true for the queries that are heavily occluded.
-        length: of the progress bar.
 
     Raises:
         OSError: if the data cannot be written.
@@ -148,9 +168,6 @@ class Comparison:
         occluded = SyntheticPedestriansOccluded(root=str(root), mode="query", verbose=False)
         paths = {sample[0] for sample in occluded.query}
         self.occluded = np.array([sample.path in paths for sample in self.query])
-        tested = sum(len(loader) for loader in self._data.test_loader[DATASET].values())
-        trained = len(self._data.train_loader) * sum(settings.epochs)
-        self.length = sum(trained * train + 2 * tested * test for train, test in COSTS.values())
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return an image as the networks are tested with: (3, height, width), normalised."""
@@ -162,7 +179,7 @@ class Comparison:
         for name, losses in STAGES.items():
             weights = ""
             for number, loss in enumerate(losses, 1):
-                bar.set_description(f"{name}, stage {number}")
+                bar.set_description_str(f"{name}, stage {number}")
                 folder = self._work / f"{name}_stage{number}"
                 engine = self._engine(name, loss, number, weights, bar)
                 epochs = self.settings.epochs[number - 1]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,10 @@ from ..inference.explain.rankings import Sample
 from ..losses.metrics import confusion, iou_per_part
 from ..models.regions import shrink_labels
 from ..parts import NUM_PARTS
-from .comparison import GLOBAL, WHOLE, Comparison, Settings, Stage
+from ..synthetic.generate import generate
+from ..synthetic.plan import IMAGES, plan
+from .comparison import DATASET, DRAWING, GLOBAL, WHOLE, Comparison, Settings, Stage, length
+from .search import search_folder
 from .tables import csv_text, markdown
 
 NAMES = {GLOBAL: "Global branch alone", WHOLE: "MagnifierNet"}
@@ -39,29 +43,50 @@ COLUMNS = {
     "mask_miou": "mask mIoU",
 }
 
+_SEARCH = 10.0  # its cost, as of the comparison's parts
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, about {remaining} left"
 
 
-def run(out: Path, settings: Settings) -> str:
-    """Train, test and draw, and write it all into the folder ``out``.
+def run(out: Path, settings: Settings, people: Path | None = None) -> str:
+    """Search, train, test and draw, and write it all into the folder ``out``.
+
+    Args:
+        out: the folder.
+        settings: of the training.
+        people: images of people, one each, to search in first; the drawn ones without.
 
     Returns:
         The table of results as text.
 
     Raises:
         OSError: if the folder cannot be written.
+        RetrievalError: there are no images to search in.
     """
     start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
+    console, root = sys.stdout, out / "reid-data"
     with (
         open(out / "train.log", "w", encoding="utf-8", buffering=1) as log,
         _weights_folder(out) as work,
         contextlib.redirect_stdout(log),
     ):
-        comparison = Comparison(out / "reid-data", work, settings)
-        with tqdm(total=comparison.length, smoothing=0, bar_format=_BAR) as bar:
+        total = _SEARCH + length(plan(), settings)
+        with tqdm(total=total, smoothing=0, bar_format=_BAR) as bar:
+
+            def search(folder: Path) -> None:
+                bar.set_description_str("a first search")
+                bar.write(search_folder(folder, out / "search.png", settings.seed), console)
+                bar.update(_SEARCH)
+
+            if people:
+                search(people)
+            bar.set_description_str("drawing people")
+            generate(root / DATASET, on_image=lambda: bar.update(DRAWING))
+            if not people:
+                search(root / DATASET / IMAGES / "query")
+            comparison = Comparison(root, work, settings)
             stages = list(comparison.run(bar))
-            bar.set_description("drawing")
+            bar.set_description_str("drawing")
             rows = [_row(stage, comparison) for stage in stages]
             _draw(out, stages, comparison)
     minutes = (time.monotonic() - start) / 60
@@ -241,6 +266,8 @@ trained from random weights by the same schedule ({first} + {second} epochs, ima
 {settings.height}x{settings.width} pixels, seed {settings.seed}), tested by torchreid's evaluation
 on the cosine distance. Mask mIoU is taken over all queries. Everything took {minutes:.1f} minutes.
 A demonstration on small drawn data: numbers on photographs differ.
+
+![a first search](search.png)
 
 ![predicted parts](masks.png)
 

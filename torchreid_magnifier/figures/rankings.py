@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from .canvas import ASKED, FAINT, INK, RIGHT, UNKNOWN, WRONG, draw_picture, sheet
-from .overlays import HeatBar, add_heat_bar
+from .overlays import HeatBar, add_heat_bar, add_parts_legend
 
 _FRAMES = {
     True: (RIGHT, "the same person"),
@@ -40,15 +40,20 @@ class RankingExample(NamedTuple):
         query: RGB, uint8 (H, W, 3).
         rankings: the hits by the network's name.
         caption: a short text above the query.
+        why: the query again, as ``Hit.why``.
     """
 
     query: np.ndarray
     rankings: Mapping[str, Sequence[Hit]]
     caption: str = ""
+    why: np.ndarray | None = None
 
 
 def rankings_figure(
-    examples: Sequence[RankingExample], title: str, bar: HeatBar | None = None
+    examples: Sequence[RankingExample],
+    title: str,
+    bar: HeatBar | None = None,
+    parts: bool = False,
 ) -> Figure:
     """Draw the nearest gallery images of each query by each network, side by side.
 
@@ -59,6 +64,7 @@ def rankings_figure(
         examples: all with the same networks.
         title: of the figure; its first line large.
         bar: what the colours of ``Hit.why`` say.
+        parts: they say body parts.
     """
     hits = [hit for example in examples for found in example.rankings.values() for hit in found]
     shapes = [image.shape for image in [e.query for e in examples] + [h.image for h in hits]]
@@ -74,11 +80,13 @@ def rankings_figure(
     line = 1.34 + whys + 0.13 * any(hit.caption for hit in hits)
     lines = max(name.count("\n") for name in names)
     size = max(starts[-1] + block, 6.4), len(examples) * line - 0.3  # title and legend need room
-    below = 0.4 if bar is None else 0.95
+    below = 0.95 if bar is not None or parts else 0.4
     figure, axes = sheet(title, *size, above=1.2 + 0.17 * lines, below=below)
     for row, example in enumerate(examples):
         top = row * line
         draw_picture(axes, example.query, (0, top, width, 1), ASKED)
+        if example.why is not None:
+            draw_picture(axes, example.why, (0, top + whys, width, 1))
         axes.text(0, top - 0.05, example.caption, fontsize=8, color=INK, va="bottom")
         for start, found in zip(starts, example.rankings.values(), strict=True):
             for rank, hit in enumerate(found):
@@ -105,4 +113,6 @@ def rankings_figure(
     )
     if bar is not None:
         add_heat_bar(figure, bar)
+    if parts:
+        add_parts_legend(figure)
     return figure

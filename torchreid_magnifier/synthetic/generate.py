@@ -45,7 +45,11 @@ _JOINTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 _COCO_KEYPOINTS = ["nose", *(f"{side}_{joint}" for joint in _JOINTS for side in ("left", "right"))]
 
 
-def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> list[Entry]:
+def generate(
+    folder: str | os.PathLike[str],
+    settings: Settings = STANDARD,
+    on_image: Callable[[], None] | None = None,
+) -> list[Entry]:
     """Make the data set in ``folder`` unless it is there already.
 
     One of another version or size, or with files missing, is replaced. Processes that ask at the
@@ -54,6 +58,7 @@ def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> l
     Args:
         folder: the data set's own folder; its parents are made.
         settings: how large.
+        on_image: called after each image that is drawn, in place of a progress bar.
 
     Returns:
         The images in it, :func:`plan`.
@@ -67,7 +72,7 @@ def generate(folder: str | os.PathLike[str], settings: Settings = STANDARD) -> l
         Path(folder, _RECORD),
         {"version": VERSION, "settings": asdict(settings)},
         [path for entry in entries for path in (entry.image, entry.labels)],
-        lambda partial, record: _write_all(partial, record, entries),
+        lambda partial, record: _write_all(partial, record, entries, on_image),
         "the synthetic pedestrians",
         len(entries) * _BYTES_PER_IMAGE,
     )
@@ -171,18 +176,26 @@ def _replace(record: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_all(folder: Path, record: dict[str, Any], entries: list[Entry]) -> None:
+def _write_all(
+    folder: Path,
+    record: dict[str, Any],
+    entries: list[Entry],
+    on_image: Callable[[], None] | None,
+) -> None:
     for kind in (IMAGES, LABELS):
         for subset in SUBSETS:
             (folder / kind / subset).mkdir(parents=True)
     images, annotations = [], []
-    for number, entry in enumerate(tqdm(entries, "synthetic pedestrians", disable=None), 1):
+    hidden = True if on_image else None
+    for number, entry in enumerate(tqdm(entries, "synthetic pedestrians", disable=hidden), 1):
         picture = render(entry.shot)
         for path, data in encode(entry, picture).items():
             _write(folder / path, data)
         images.append({"id": number, "file_name": entry.image, "height": HEIGHT, "width": WIDTH})
         if entry.pid:
             annotations.append(_annotation(number, picture))
+        if on_image:
+            on_image()
     coco = {
         "images": images,
         "annotations": annotations,
