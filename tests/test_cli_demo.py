@@ -32,6 +32,7 @@ def few_people():
         monkeypatch.setattr("torchreid_magnifier.synthetic.dataset.generate", few)
         monkeypatch.setattr(demo, "generate", few)
         monkeypatch.setattr(demo, "plan", partial(plan, FEW))
+        monkeypatch.setattr("torchreid_magnifier.cli.demo.Settings", lambda seed: TINY)
         yield
 
 
@@ -112,7 +113,6 @@ def test_a_test_that_fails_loses_no_training(tmp_path, monkeypatch, capsys):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Engine, "_rank", fail)
-    monkeypatch.setattr("torchreid_magnifier.cli.demo.Settings", lambda seed: TINY)
     assert main(["demo", "--out", str(tmp_path)]) == 1
     message = capsys.readouterr().err
     (weights,) = tmp_path.glob("weights-*/magnifiernet_r18_g_stage1/model/model.pth.tar-1")

@@ -204,7 +204,8 @@ def card_of_run(checkpoint: Path) -> Card | None:
             known = ("model", "options", "height", "width", "mean", "std")
             entry = {"name": str(checkpoint), **{key: network[key] for key in known}}
             entry |= {key: list(entry[key]) for key in ("mean", "std")}
-            return Card.from_dict(entry | ({"dataset": dataset} if dataset else {}))
+            said = {"dataset": dataset, "start": network.get("start")}
+            return Card.from_dict(entry | {key: value for key, value in said.items() if value})
         except (KeyError, TypeError, WeightsError) as error:
             raise WeightsError(
                 f"{checkpoint}: its record of the network cannot be used ({error}): it is no "

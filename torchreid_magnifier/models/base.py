@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..losses.attach import attach_losses, scale_gradient
+from ..losses.batch import whole_batch
+from ..losses.distillation import cosine_distillation, similarity_distillation
 from ..losses.forward_pass import BatchRatio, BatchSum, ForwardPass, ShareWeight, scalar
 from ..losses.log import LossLog
 from ..parts import NUM_PARTS
@@ -42,6 +44,8 @@ class TrainOutput(NamedTuple):
         losses: the model's own: name -> weight and value. A value is a scalar that is a mean over
             the images, a ``BatchSum`` or a ``BatchRatio``.
         metrics: further scalars for the log.
+        embeddings: of each branch, as ``embed`` gives it, ``(N, D_branch)``: what learns from a
+            teacher.
     """
 
     logits: dict[str, Tensor]
@@ -49,6 +53,7 @@ class TrainOutput(NamedTuple):
     weights: dict[str, "float | Tensor | ShareWeight"] = {}
     losses: dict[str, "tuple[float, Tensor | BatchSum | BatchRatio]"] = {}
     metrics: dict[str, Tensor] = {}
+    embeddings: dict[str, Tensor] = {}
 
 
 class Embedding(NamedTuple):
@@ -178,12 +183,15 @@ class ReIDModel(nn.Module):
 
     # ------------------------------------------------------------------ what torchreid calls
 
-    def forward(self, images: Tensor, return_featuremaps: bool = False) -> Any:
+    def forward(
+        self, images: Tensor, return_featuremaps: bool = False, teacher: Tensor | None = None
+    ) -> Any:
         """Return what torchreid's engine takes.
 
         Args:
             images: ``(N, 3, H, W)``, with further channels in training if the model needs them.
             return_featuremaps: return the feature map of the first branch, ``(N, C, h, w)``.
+            teacher: embeddings of the images by another network, ``(N, T)``; see ``learn_from``.
 
         Returns:
             In evaluation the embedding ``(N, D)``; in training the list of logits, or with a
@@ -193,7 +201,7 @@ class ReIDModel(nn.Module):
         if return_featuremaps:
             return next(iter(self._embed(rgb).maps.values()))
         if self.training:
-            return self._train_forward(rgb, extra)
+            return self._train_forward(rgb, extra, teacher)
         self._warn_of_another_size(rgb)
         return self._embed(rgb).vector
 
@@ -293,6 +301,31 @@ class ReIDModel(nn.Module):
         """
         self._receiver = None if receiver is None else weakref.ref(receiver)
 
+    def learn_from(self, size: int, cosine: float = 5.0, similarity: float = 50.0) -> None:
+        """Let the training forward pass take a teacher's embeddings, and attach two losses.
+
+        A linear layer from each branch to the teacher's space joins the classifier: checkpoints
+        have it, and it is left out where those are. Replicas of ``nn.DataParallel`` compare the
+        images of their own share.
+
+        Args:
+            size: T, of the teacher's embeddings.
+            cosine: weight of 1 - cosine, of each branch.
+            similarity: weight of the squared difference of the cosines within a batch.
+        """
+        with torch.no_grad():
+            side = max(4 * self.stride, 64)
+            was, parameter = self.training, next(self.parameters())
+            found = self.eval().inspect(parameter.new_zeros(1, RGB, side, side))
+            self.train(was)
+        layers = {
+            branch: nn.Linear(part.stop - part.start, size, bias=False)
+            for branch, part in found.branches.items()
+        }
+        classifier: Any = self.classifier
+        classifier.add_module("teacher", nn.ModuleDict(layers).to(parameter.device))
+        self._teacher_weights = (cosine, similarity)
+
     def draw_once(self, draw: Callable[[], Any]) -> Any:
         """Return ``draw()``, the same for all replicas of a step; to be called in ``prepare``."""
         return self._pass.once(draw)
@@ -302,7 +335,7 @@ class ReIDModel(nn.Module):
         """Return whether this is a copy that ``nn.DataParallel`` made for one step."""
         return getattr(self, "_is_replica", False)
 
-    def _train_forward(self, rgb: Tensor, extra: Tensor | None) -> Any:
+    def _train_forward(self, rgb: Tensor, extra: Tensor | None, teacher: Tensor | None) -> Any:
         num_images = len(rgb)
         self._pass = forward_pass = self._enter_forward_pass(num_images)
         prepared = self.prepare(rgb, extra)
@@ -313,6 +346,9 @@ class ReIDModel(nn.Module):
                 f"{type(self).__name__} was built with loss {self.loss!r} and gives no features "
                 "for the triplet loss: fill TrainOutput.features, or take loss 'softmax'."
             )
+        if teacher is not None:
+            losses = {**found.losses, **self._teacher_losses(found.embeddings, teacher)}
+            found = found._replace(losses=losses)
         forward_pass.record(
             num_images,
             {**{name: value for name, (_, value) in found.losses.items()}, **found.metrics},
@@ -332,6 +368,25 @@ class ReIDModel(nn.Module):
             both = self._attach(found, outputs + features, forward_pass, num_images)
             outputs, features = both[: len(outputs)], both[len(outputs) :]
         return outputs if self.loss == "softmax" else (outputs, features)
+
+    def _teacher_losses(
+        self, embeddings: dict[str, Tensor], target: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
+        layers: Any = self.classifier
+        if missing := layers.teacher.keys() - embeddings.keys():
+            raise ValueError(
+                f"{type(self).__name__} gives no embedding of {', '.join(sorted(missing))} in "
+                "training, which a teacher needs: fill TrainOutput.embeddings."
+            )
+        cosine, similarity = self._teacher_weights
+        own = {branch: widened(embeddings[branch]) for branch in layers.teacher}
+        losses = {
+            f"loss_teacher_{branch}": (cosine, cosine_distillation(layer(own[branch]), target))
+            for branch, layer in layers.teacher.items()
+        }
+        everything = whole_batch(torch.cat(list(own.values()), 1))
+        value = similarity_distillation(everything, whole_batch(target))
+        return {**losses, "loss_teacher_pairs": (similarity, value)}
 
     @staticmethod
     def _head_weight(found: TrainOutput, head: str, forward_pass: ForwardPass) -> Any:

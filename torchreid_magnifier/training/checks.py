@@ -25,6 +25,7 @@ from ..registry import (
     trains_only,
 )
 from .config import ConfigError, closest, optimizer_arguments, plain, scheduler_arguments
+from .teacher import open_teacher
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
 TRANSFORMS = ("random_flip", "random_crop", "random_patch", "color_jitter", "random_erase")
@@ -65,7 +66,23 @@ def check(cfg: CfgNode) -> None:
         raise ConfigError("test.visrank True draws rankings only with test.evaluate True")
     for key in ("load_weights", "resume"):
         check_weights(f"model.{key}", cfg.model[key])
+    if cfg.teacher.weights and not cfg.test.evaluate:
+        _check_teacher(cfg, model)
     check_writable(cfg.data.save_dir)
+
+
+def _check_teacher(cfg: CfgNode, model: nn.Module) -> None:
+    if not isinstance(model, ReIDModel):
+        raise ConfigError(
+            f"teacher.weights is for models of this package, such as magnifiernet, found "
+            f"{cfg.model.name}"
+        )
+    if cfg.train.optim == OPTIMIZER:
+        raise ConfigError(
+            f"teacher.weights does not go with train.optim {OPTIMIZER}, which steps the model's "
+            "own losses apart: take another optimizer, such as amsgrad"
+        )
+    open_teacher(cfg)
 
 
 def _check_numbers(cfg: CfgNode) -> None:

@@ -1,8 +1,9 @@
 """The configuration of ``torchreid-magnifier train``: torchreid's own keys, defaults and meaning.
 
 Keys and defaults are those of torchreid 1.4.0's ``scripts/default_config.py``, so one YAML file
-serves stock ``main.py`` and this command alike. One key is added, which stock ``main.py`` refuses:
-``model.options``, a free mapping of the named model's options, such as ``{fusion: lstm}``.
+serves stock ``main.py`` and this command alike. Two things are added, which stock ``main.py``
+refuses: ``model.options``, a free mapping of the named model's options, such as ``{fusion: lstm}``,
+and the section ``teacher``.
 """
 
 import difflib
@@ -78,6 +79,7 @@ DEFAULTS: dict[str, Any] = {
         "softmax": {"label_smooth": True},
         "triplet": {"margin": 0.3, "weight_t": 1.0, "weight_x": 0.0},
     },
+    "teacher": {"weights": "", "input": "normalised", "cosine": 5.0, "similarity": 50.0},
     "test": {
         "batch_size": 100,
         "dist_metric": "euclidean",

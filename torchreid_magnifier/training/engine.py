@@ -1,6 +1,6 @@
 """The engine: torchreid's steps and tests in less time, by one process or several."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
@@ -54,6 +54,8 @@ class Engine(Evaluating):
         processes: this one among those that train together.
         seed: of what all processes draw alike.
         record: further entries of checkpoints: plain values by name.
+        teacher: gives another network's embeddings of images by their paths, (N, T), which the
+            model learns from (``ReIDModel.learn_from``).
 
     Attributes:
         scores: of the last test, by the dataset's name. torchreid prints them to a tenth of a
@@ -78,6 +80,7 @@ class Engine(Evaluating):
         processes: Processes = ALONE,
         seed: int = 0,
         record: Mapping[str, Any] = MappingProxyType({}),
+        teacher: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> None:
         super().__init__(datamanager, use_gpu)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -91,6 +94,7 @@ class Engine(Evaluating):
         self._on_epoch = on_epoch
         self._processes = processes
         self._record = record
+        self._teacher = teacher
         self._has_trained = False
         self._saved: Path | None = None  # where the weights are saved as they are now
         self._parallel: DistributedDataParallel | None = None
@@ -124,7 +128,10 @@ class Engine(Evaluating):
             images, pids = images.cuda(non_blocking=True), pids.cuda(non_blocking=True)
         self.optimizer.zero_grad()  # before the forward pass: its memory is wanted there
         model = self.model if self._processes.count == 1 else self._in_parallel()
-        loss, shown = self._losses(model(images), pids)
+        further = {}
+        if self._teacher is not None:
+            further["teacher"] = self._teacher(data["impath"]).to(images.device)
+        loss, shown = self._losses(model(images, **further), pids)
         torch.autograd.backward(loss)
         self.optimizer.step()
         values = torch.cat([value.detach().view(1) for value in shown.values()])
@@ -276,8 +283,8 @@ class _WithoutLogits(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[None, Any]:
-        return None, self.model(images)[1]
+    def forward(self, images: Tensor, **further: Tensor) -> tuple[None, Any]:
+        return None, self.model(images, **further)[1]
 
 
 class _NoWriter:

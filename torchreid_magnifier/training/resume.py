@@ -23,7 +23,7 @@ from yacs.config import CfgNode
 
 from ..checkpoint import CheckpointError, read_checkpoint, require_resumable, restore
 from ..files import write_atomically
-from .config import ConfigError, flatten
+from .config import DEFAULTS, ConfigError, flatten
 from .loaders import changed_identities
 
 # Entries of a checkpoint besides torchreid's: the identities of its training, and random states.
@@ -95,7 +95,7 @@ def check_same_run(cfg: CfgNode, fixed: Sequence[str] = ()) -> None:
     if not record.is_file() or not last_epoch(cfg.data.save_dir):
         return
     try:
-        then = _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
+        then = flatten(DEFAULTS) | _flat(yaml.safe_load(record.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read {record}: {error}") from error
     changed = [

@@ -40,6 +40,7 @@ from .config import (
 from .engine import Engine
 from .loaders import identities, read_data
 from .optim import use_fused
+from .teacher import Targets, open_teacher
 
 _environment = cache(torchreid_utils.collect_env_info)  # it starts pip and waits for it
 _SEED_STEP = 100_000  # between the seeds of two processes; more than a run has epochs
@@ -239,6 +240,7 @@ def _run_stage(
         torch.backends.cudnn.benchmark = True
     datamanager = processes.together(lambda: read_data(cfg), in_turn=True)
     num_classes = datamanager.num_train_pids
+    teacher = processes.together(lambda: _teacher(cfg, datamanager), in_turn=True)
     model = processes.together(
         lambda: _build_model(cfg, num_classes, prepare, processes), in_turn=True
     )
@@ -274,6 +276,7 @@ def _run_stage(
         processes=processes,
         seed=cfg.train.seed + cfg.train.start_epoch,
         record=_record(cfg, datamanager),
+        teacher=teacher,
     )
     if cfg.test.evaluate:
         engine.run(**run_arguments(cfg))
@@ -293,6 +296,13 @@ def _run_stage(
         cfg.data.save_dir,
         {name: saved.Result(*score, epoch, minutes) for name, score in engine.scores.items()},
     )
+
+
+def _teacher(cfg: CfgNode, datamanager: Any) -> Targets | None:
+    if cfg.test.evaluate or not cfg.teacher.weights:
+        return None
+    images = datamanager.train_loader.dataset.images
+    return Targets(open_teacher(cfg), [path for path, *_ in images.train])
 
 
 def _checkpoint_gradients(cfg: CfgNode, model: nn.Module) -> None:
@@ -338,6 +348,9 @@ def _build_model(
         model, (1, 3, cfg.data.height, cfg.data.width)
     )
     print(f"Model complexity: params={num_params:,} flops={flops:,}")
+    if isinstance(model, ReIDModel) and cfg.teacher.weights and not cfg.test.evaluate:
+        size = open_teacher(cfg).size
+        model.learn_from(size, cfg.teacher.cosine, cfg.teacher.similarity)
     if cfg.model.load_weights:
         torchreid_utils.load_pretrained_weights(model, cfg.model.load_weights)
     if isinstance(model, ReIDModel) and not cfg.test.evaluate:
@@ -370,6 +383,9 @@ def _summary(cfg: CfgNode) -> str:
             "schedule": f"{cfg.train.optim}, learning rate {cfg.train.lr:g}, {steps}, "
             f"{cfg.train.max_epoch} epochs",
         }
+        if cfg.teacher.weights:
+            weights = f"cosine x {cfg.teacher.cosine:g}, similarity x {cfg.teacher.similarity:g}"
+            lines["teacher"] = f"{cfg.teacher.weights} ({cfg.teacher.input} input; {weights})"
     begins = cfg.model.resume or cfg.model.load_weights
     if begins or cfg.model.pretrained:
         lines["begins with"] = begins or "ImageNet weights of the backbone"
@@ -390,6 +406,8 @@ def _record(cfg: CfgNode, datamanager: Any) -> dict[str, Any]:
         "mean": list(data.norm_mean),
         "std": list(data.norm_std),
     }
+    if cfg.teacher.weights:
+        network["start"] = f"teacher {os.path.basename(cfg.teacher.weights)}"
     return {NETWORK: network, saved.IDENTITIES: identities(datamanager)}
 
 

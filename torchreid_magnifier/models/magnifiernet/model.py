@@ -186,8 +186,7 @@ class MagnifierNet(ReIDModel):
                 maps = self._region_maps(labels, seen.fusion)
                 _, vectors["fusion"], regions = self.fusion_branch(seen.fusion, maps)
                 activations["fusion"] = seen.fusion
-        if self.normalize_branches:
-            vectors = {name: nn.functional.normalize(v) for name, v in vectors.items()}
+        vectors = {name: self._weighed(vector) for name, vector in vectors.items()}
         branches, end = {}, 0
         for name, vector in vectors.items():
             branches[name] = slice(end, end := end + vector.shape[1])
@@ -223,7 +222,7 @@ class MagnifierNet(ReIDModel):
             return self._heads(seen, labels, kept)
 
     def _heads(self, seen: "_FeatureMaps", labels: Tensor | None, kept: Any) -> TrainOutput:
-        found = TrainOutput({}, {}, {}, {}, {})
+        found = TrainOutput({}, {}, {}, {}, {}, {})
         embeddings = {}
         found.features["global"], embeddings["global"] = self.global_branch(seen.stage4)
         if seen.part_logits is not None and labels is not None:
@@ -256,7 +255,12 @@ class MagnifierNet(ReIDModel):
                 found.losses["loss_sd"] = (self.sd_weight, self.sd_loss(regions))
         for head, embedding in embeddings.items():
             found.logits[head] = self.classifier[head](embedding)
+            if head in self.branches:
+                found.embeddings[head] = self._weighed(embedding)
         return found
+
+    def _weighed(self, vector: Tensor) -> Tensor:
+        return nn.functional.normalize(vector) if self.normalize_branches else vector
 
     def _convolve(self, rgb: Tensor) -> "_FeatureMaps":
         """Compute what takes the time: all that convolves."""

@@ -127,7 +127,8 @@ class SAN(ReIDModel):
         with self.full_precision(images.device.type):
             feature = self._encode(stages[3])
             logits = self.classifier(feature)
-            found = TrainOutput({"global": logits}, {"global": feature}, {}, {})
+            found = TrainOutput({"global": logits}, {"global": feature}, {}, {}, {}, {})
+            found.embeddings["global"] = feature
             if not self.identity:
                 found.weights["global"] = 0.0
                 found.features["global"] = feature.detach()
