@@ -216,7 +216,7 @@ def test_keypoints_of_other_images(people, capsys):
         f"torchreid-magnifier masks make: error: keypoints.json: 1 images, but {len(images)} of "
         f"the {len(images)} images are not among them; the first is {images[0]}, the first in the "
         "files other.jpg. An image without a person needs an entry too: with an empty list, or in "
-        'COCO\'s "images"\n'
+        'COCO\'s "images"; --absent-is-nobody does without\n'
     )
 
 

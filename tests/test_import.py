@@ -10,7 +10,8 @@ from filelock import FileLock
 from PIL import Image
 
 import torchreid_magnifier
-from torchreid_magnifier.annotate.importers import split_classes
+from torchreid_magnifier.annotate.images import folder_images
+from torchreid_magnifier.annotate.importers import LabelFiles, split_classes
 from torchreid_magnifier.annotate.importers.tables import FORMATS, Class, Format
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.images import read_labels
@@ -160,8 +161,8 @@ def test_confidence_fields(file, size, field, cell_of, tmp_path):
     fields = random.uniform(0, 0.2, (36, *field)).astype(np.float32)
     fields[list(CHANNELS)] = random.uniform(0, 1, (len(CHANNELS), *field))
     np.save(tmp_path / "parsed" / file, fields)
-    assert run_import(tmp_path, "bpbreid") == 0
-    labels = read_labels(tmp_path / "crops_ps_label/x.png")
+    images = folder_images(str(tmp_path / "crops"))
+    labels = LabelFiles("bpbreid", tmp_path / "parsed", images).read(images.paths[0])
     assert labels.shape == size
 
     def at(values, y, x):
@@ -412,7 +413,7 @@ def test_folders_that_do_not_fit(crops, capsys):
     [
         (["cmp"], "argument --format: invalid choice: 'cmp'"),
         (["bpbreid", "--keypoints", "k.json"], "the fields of bpbreid have nothing to split"),
-        (["lip", "--min-score", "1"], "--names and --min-score go with --keypoints"),
+        (["lip", "--min-score", "1"], "--absent-is-nobody and --min-score go with --keypoints"),
     ],
 )
 def test_options_that_do_not_fit(arguments, message, crops, capsys):

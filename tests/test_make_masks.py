@@ -13,7 +13,7 @@ from PIL import Image
 
 from torchreid_magnifier.annotate.images import folder_images
 from torchreid_magnifier.annotate.masks import make_masks
-from torchreid_magnifier.annotate.poses import pose_from_coco
+from torchreid_magnifier.annotate.poses import pose_from_keypoints
 from torchreid_magnifier.cli import main
 
 COUNT = 500
@@ -87,7 +87,7 @@ def test_the_rest_is_parsed_in_the_same_batches(tmp_path):
 
     def parse(paths, images):
         first = int(os.path.basename(paths[0])[:4])
-        return [[pose_from_coco(keypoints(first - len(paths)), 0.3)] for _ in paths]
+        return [[pose_from_keypoints(keypoints(first - len(paths)), 0.3)] for _ in paths]
 
     images, _ = people(tmp_path, 11)
     found = folder_images(str(images))

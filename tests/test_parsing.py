@@ -19,7 +19,7 @@ from torchreid_magnifier.annotate.parsers.keypoints import (
     read_names,
 )
 from torchreid_magnifier.annotate.parsers.rcnn import PersonMask
-from torchreid_magnifier.annotate.poses import central_pose, pose_from_14, pose_from_coco
+from torchreid_magnifier.annotate.poses import central_pose, pose_from_keypoints
 from torchreid_magnifier.files import ListError
 from torchreid_magnifier.parts import BACKGROUND, FOREGROUND, NUM_PARTS, PARTS
 from torchreid_magnifier.synthetic.generate import plan
@@ -51,6 +51,11 @@ def fourteen(points=STANDING):
     return np.array(rows, np.float64)
 
 
+def pose_from_14(points):
+    scored = np.column_stack([points, np.ones(14)])
+    return pose_from_keypoints(scored, 0, skeleton="market14")
+
+
 def part(name):
     return PARTS.index(name)
 
@@ -71,7 +76,7 @@ def test_drawn_parts_match_exact_labels_of_unoccluded_test_people():
     shots = [e.shot for e in plan() if e.subset != "train" and e.pid and e.shot.occlusion == "none"]
     for shot in shots:
         picture = render(shot)
-        drawn = draw_parts(pose_from_coco(picture.keypoints, 0.5), *picture.labels.shape)
+        drawn = draw_parts(pose_from_keypoints(picture.keypoints, 0.5), *picture.labels.shape)
         np.add.at(confusion, (picture.labels, drawn), 1)
     both = np.diag(confusion)
     iou = both / (confusion.sum(axis=0) + confusion.sum(axis=1) - both)
@@ -80,7 +85,7 @@ def test_drawn_parts_match_exact_labels_of_unoccluded_test_people():
     assert iou[list(FOREGROUND)].min() >= 0.6
 
 
-@pytest.mark.parametrize("pose", [pose_from_coco(coco(), 0.3), pose_from_14(fourteen())])
+@pytest.mark.parametrize("pose", [pose_from_keypoints(coco(), 0.3), pose_from_14(fourteen())])
 def test_each_joint_lies_in_its_parts(pose):
     labels = draw_parts(pose, 128, 64)
     at = dict(zip(NAMES, STANDING.astype(int), strict=True))
@@ -102,15 +107,15 @@ def test_each_joint_lies_in_its_parts(pose):
 
 
 def test_both_orders_of_points_are_the_same_person():
-    one, other = pose_from_coco(coco(), 0.3), pose_from_14(fourteen())
+    one, other = pose_from_keypoints(coco(), 0.3), pose_from_14(fourteen())
     np.testing.assert_array_equal(one.joints, other.joints)
     np.testing.assert_allclose(one.heading, (0, 1), atol=0.2)  # towards the camera
     np.testing.assert_allclose(other.heading, one.heading)
 
 
 def test_drawing_scales_with_the_image():
-    small = draw_parts(pose_from_coco(coco(), 0.3), 128, 64)
-    large = draw_parts(pose_from_coco(coco(STANDING * 4 + 1.5), 0.3), 512, 256)
+    small = draw_parts(pose_from_keypoints(coco(), 0.3), 128, 64)
+    large = draw_parts(pose_from_keypoints(coco(STANDING * 4 + 1.5), 0.3), 512, 256)
     assert np.mean(large[2::4, 2::4] == small) > 0.97
 
 
@@ -127,7 +132,7 @@ def test_drawing_scales_with_the_image():
 def test_joints_of_low_score_leave_their_part_out(joints, lost):
     keypoints = coco()
     keypoints[[NAMES.index(joint) for joint in joints], 2] = 0.2
-    drawn = present(draw_parts(pose_from_coco(keypoints, 0.3), 128, 64))
+    drawn = present(draw_parts(pose_from_keypoints(keypoints, 0.3), 128, 64))
     assert drawn == set(PARTS[1:]) - lost
 
 
@@ -135,14 +140,14 @@ def test_joints_of_low_score_leave_their_part_out(joints, lost):
     "points", [np.full((17, 2), np.nan), np.full((17, 2), 20.0), np.full((17, 2), np.inf)]
 )
 def test_a_pose_without_extent_is_background_or_a_dot(points):
-    labels = draw_parts(pose_from_coco(coco(points), 0.3), 128, 64)
+    labels = draw_parts(pose_from_keypoints(coco(points), 0.3), 128, 64)
     assert np.count_nonzero(labels) <= 4
 
 
 def test_joints_far_outside_the_image_do_no_harm():
     points = STANDING.copy()
     points[15:] = (1e12, -1e12)
-    assert draw_parts(pose_from_coco(coco(points), 0.3), 128, 64).shape == (128, 64)
+    assert draw_parts(pose_from_keypoints(coco(points), 0.3), 128, 64).shape == (128, 64)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def test_joints_far_outside_the_image_do_no_harm():
 def test_a_limb_too_long_for_the_body_is_left_out(joint, lost):
     points = STANDING.copy()
     points[[NAMES.index(f"{side}_{joint}") for side in ("left", "right")]] = (63, 10), (0, 10)
-    drawn = present(draw_parts(pose_from_coco(coco(points), 0.3), 128, 64))
+    drawn = present(draw_parts(pose_from_keypoints(coco(points), 0.3), 128, 64))
     assert drawn == set(PARTS[1:]) - lost
 
 
@@ -162,21 +167,21 @@ def test_the_arm_behind_the_trunk_is_hidden():
     left, right = [7, 9], [8, 10]
     hidden, seen = coco(points), coco(points)
     hidden[right, 2] = seen[left, 2] = 0
-    both = draw_parts(pose_from_coco(coco(points), 0.3), 128, 64)
+    both = draw_parts(pose_from_keypoints(coco(points), 0.3), 128, 64)
     arm = part("upper_arm")
-    only_seen = draw_parts(pose_from_coco(seen, 0.3), 128, 64)
-    only_hidden = draw_parts(pose_from_coco(hidden, 0.3), 128, 64)
+    only_seen = draw_parts(pose_from_keypoints(seen, 0.3), 128, 64)
+    only_hidden = draw_parts(pose_from_keypoints(hidden, 0.3), 128, 64)
     assert (only_seen == arm).sum() > 50 > (only_hidden == arm).sum()
     assert ((both == arm) >= (only_seen == arm)).all()
 
 
 def test_of_several_people_the_large_central_one_is_meant():
-    centre = pose_from_coco(coco(), 0.3, score=0.9)
-    aside = pose_from_coco(coco(STANDING - (28, 0)), 0.3, score=0.99)
-    far = pose_from_coco(coco(STANDING * 0.4 + (20, 20)), 0.3, score=0.99)
+    centre = pose_from_keypoints(coco(), 0.3, score=0.9)
+    aside = pose_from_keypoints(coco(STANDING - (28, 0)), 0.3, score=0.99)
+    far = pose_from_keypoints(coco(STANDING * 0.4 + (20, 20)), 0.3, score=0.99)
     assert central_pose([aside, far, centre], 128, 64) is centre
     assert central_pose([], 128, 64) is None
-    nobody = pose_from_coco(coco(score=0.1), 0.3)
+    nobody = pose_from_keypoints(coco(score=0.1), 0.3)
     assert central_pose([nobody], 128, 64) is None
 
 
@@ -217,7 +222,7 @@ def test_eanet_pickle(tmp_path, protocol):
     path = "/data/market1501/Market-1501-v15.09.15/bounding_box_train/0002_c1s1_000451_03.jpg"
     [[pose]] = files([path], [None])
     assert np.isnan(pose.joints[4]).all()
-    same_pose(pose, pose_from_coco(keypoints, 0.1))
+    same_pose(pose, pose_from_keypoints(keypoints, 0.1))
 
 
 class Malicious:
@@ -250,7 +255,7 @@ def test_coco_annotations(tmp_path):
     files = KeypointFiles([file], {})
     files.check(["/x/train/a.jpg", "/x/train/b.jpg"])
     [[pose], nobody] = files(["/x/train/a.jpg", "/x/train/b.jpg"], [None, None])
-    same_pose(pose, pose_from_coco(coco(), 0.3))
+    same_pose(pose, pose_from_keypoints(coco(), 0.3))
     assert nobody == []
 
 
@@ -270,8 +275,8 @@ def test_coco_results_and_mapping(tmp_path):
     files = KeypointFiles([results, mapping], {})
     a, b, c = files(["/x/a.jpg", "/x/b.jpg", "c.jpg"], [None] * 3)
     assert [pose.score for pose in a] == [0.8, 0.6]
-    same_pose(a[1], pose_from_coco(people[1], 0.3))
-    same_pose(b[0], pose_from_coco(people[0], 0.3))
+    same_pose(a[1], pose_from_keypoints(people[1], 0.3))
+    same_pose(b[0], pose_from_keypoints(people[0], 0.3))
     assert c == []
 
 
@@ -310,27 +315,28 @@ def test_names_of_a_complete_dataset(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("k.txt", b"", "{}: expected a keypoint file named .pkl, .json, .mat"),
+        ("k.txt", b"", "{}: expected a keypoint file named .pkl, .json, .mat, or a folder with "),
         ("k.mat", b"MATLAB 5.0", "{}: expected a MATLAB v7.3 file with the variable pp ("),
         ("k.pkl", b"\x80", "{}: expected a pickle of plain numbers and arrays ("),
         ("k.pkl", pickle.dumps([1]), "{}: expected a dict, found list"),
         ("k.json", b"{", "{}: cannot be read as JSON ("),
-        ("k.json", b"5", "{}: expected COCO's annotations or results with keypoints (TypeError: "),
+        ("k.json", b"5", "{}: expected COCO's annotations or results with keypoints, OpenPose's"),
         (
             "k.json",
             b'[{"file_name": "a.jpg"}]',
-            "{}: expected COCO's annotations or results with keypoints (KeyError: 'keypoints')",
+            "{}: expected COCO's annotations or results with keypoints, OpenPose's people or a "
+            "mapping of images to keypoints (KeyError: 'keypoints')",
         ),
         (
             "k.json",
             b'[{"image_id": 3, "keypoints": []}]',
-            "{}: expected a file_name, found only image_id 3; numbers need COCO's form with "
-            '"images" and "annotations"',
+            "{}: expected a file_name, found only image_id 3: give the annotation file too, whose "
+            '"images" name this number',
         ),
         (
             "k.json",
             b'{"a.jpg": [1, 2]}',
-            "{}: expected 17 keypoints of x, y and score for a.jpg, found shape (2,)",
+            "{}: expected (17: coco, ",
         ),
     ],
 )
@@ -373,7 +379,7 @@ def test_entries_with_folders_are_each_images_own(tmp_path):
     file.write_text(json.dumps(entries))
     found = keypoint_files([file], folder_images(str(tmp_path)))(paths, [])
     for (pose,), expected in zip(found, poses):
-        same_pose(pose, pose_from_coco(np.array(expected), 0.3))
+        same_pose(pose, pose_from_keypoints(np.array(expected), 0.3))
 
 
 @pytest.mark.parametrize("kind", ["results", "mapping", "pickle"])

@@ -175,4 +175,5 @@ def test_without_transformers(crops, monkeypatch, capsys):
 
 def test_the_model_is_an_option_of_vitpose_only(crops, capsys):
     assert main(["masks", "make", "--images", str(crops), "--model", "x"]) == 2
-    assert capsys.readouterr().err.endswith("error: --model goes with --parser vitpose\n")
+    expected = "error: --model goes with --parser vitpose or rtmpose\n"
+    assert capsys.readouterr().err.endswith(expected)

@@ -21,6 +21,8 @@ _SHIN = (0.038, 0.030)
 _FOOT = (0.029, 0.024)
 _NECK = 0.037
 # Distances: hand beyond the wrist, toes before the ankle and below it, heel below the ankle.
+# Keypoints of feet lie on the skin: the shoe around them.
+_SHOE = 0.02
 _HAND, _TOE, _SOLE, _HEEL, _FORESHORTENED, _TIPTOE = 0.3, 0.097, 0.033, 0.019, 0.02, 0.12
 # The trunk is the hull of discs at shoulders and hips, the chest, which people seen from the
 # side have too, and the collar. In lengths of the trunk, the place of the chest below the shoulders
@@ -34,6 +36,7 @@ _HEAD_SLIM, _HEAD_LONG, _HEAD_HALF = 0.75, 0.1, 0.078
 # A limb that is drawn longer than this has a joint that is somebody else's or at random. Chosen on
 # people of Market-1501, one in 13 of whom has such a limb.
 _ASTRAY = 0.34
+_FOOT_ASTRAY = 0.2  # toes farther from the heel are somebody else's
 _BEHIND = 0.6  # a heading beyond it hides what is on the trunk's other side
 _FRACTION_BITS = 4  # cv2 takes polygon corners as fixed-point numbers
 
@@ -107,7 +110,8 @@ class _Figure:
     def _leg(self, side: int) -> None:
         hip, knee, ankle = (self.pose.joints[rows][side] for rows in (HIPS, KNEES, ANKLES))
         if self._is_limb(knee, ankle):  # an ankle alone is too often somebody else's
-            self._foot(knee, ankle)
+            if not self._seen_foot(self.pose.feet[side], ankle):
+                self._foot(knee, ankle)
         self._limb(knee, ankle, _SHIN, LOWER_LEG)
         self._limb(hip, knee, _THIGH, UPPER_LEG)
 
@@ -119,6 +123,17 @@ class _Figure:
         tip = _TIPTOE * np.clip(lean - 0.25, 0, 1.2) * abs(aside)
         toe = np.array((_TOE * aside, _SOLE + _FORESHORTENED * front + tip))
         self._limb(ankle + self.unit * np.array((0, _HEEL)), ankle + self.unit * toe, _FOOT, FOOT)
+
+    def _seen_foot(self, foot: np.ndarray, ankle: np.ndarray) -> bool:
+        """Draw a foot whose toes are known; return if they are."""
+        toes, heel = _known(foot[:2]), foot[2]
+        back = ankle + self.unit * np.array((0, _HEEL)) if np.isnan(heel[0]) else heel
+        ends = [toe for toe in toes if np.hypot(*(toe - back)) <= _FOOT_ASTRAY * self.unit]
+        if ends:
+            above = self._disc(ankle + self.unit * np.array((0, _HEEL)), _FOOT[1])
+            discs = [self._disc(end, _SHOE) for end in (*ends, back)]
+            self._fill(hull(above, *discs), FOOT)
+        return bool(ends)
 
     def _upper_arm(self, side: int) -> None:
         shoulder, elbow = (self.pose.joints[rows][side] for rows in (SHOULDERS, ELBOWS))

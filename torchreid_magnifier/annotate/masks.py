@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..data.masks import MASKS
-from ..parts import BACKGROUND
-from .drawing import draw_parts
 from .images import Images
 from .parsers import Parser
 from .parsers.rcnn import PersonMask
-from .poses import Pose, central_pose
+from .people import Shown, draw_person, keep_person
+from .poses import Pose
 from .writing import BatchMaker, make_sidecars
 
 
@@ -64,21 +63,18 @@ class _Labeller(BatchMaker):
         self._parse = make_parser()
         self._cut = PersonMask() if person_mask else None
 
-    def make(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def make(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[Shown]:
         with self.one_batch:
             found = self._parse(paths, images)
-        labels = list(map(_labels, found, images))
+        shown = [_shown(one, *image.shape[:2]) for one, image in zip(found, images, strict=True)]
         if self._cut:
             with self.one_batch:
-                labels = self._cut(images, labels)
-        return labels
+                labels = self._cut(images, [one.labels for one in shown])
+            shown = [one._replace(labels=cut) for one, cut in zip(shown, labels, strict=True)]
+        return shown
 
 
-def _labels(found: np.ndarray | list[Pose], image: np.ndarray) -> np.ndarray:
+def _shown(found: np.ndarray | list[Pose], height: int, width: int) -> Shown:
     if isinstance(found, np.ndarray):
-        return found
-    height, width = image.shape[:2]
-    pose = central_pose(found, height, width)
-    if pose is None:
-        return np.full((height, width), BACKGROUND, np.uint8)
-    return draw_parts(pose, height, width)
+        return keep_person(found)
+    return draw_person(found, height, width)

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from .skeletons import SKELETONS
 
 # Rows of Pose.joints: COCO's order from the shoulders on, left before right.
 SHOULDERS, ELBOWS, WRISTS, HIPS, KNEES, ANKLES = (np.s_[i : i + 2] for i in range(0, 12, 2))
 
-COCO_KEYPOINTS = 17
-BODY_POINTS = 14  # the sets of Market-1501
-
-_NOSE, _EARS, _FACE, _BODY = 0, np.s_[3:5], np.s_[:5], np.s_[5:]
-
-# The 14 points: head top, neck, then shoulder, elbow, wrist of one side and the other, then hip,
-# knee, ankle of one side and the other. The first side is the person's right.
-_FROM_14 = (5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10)
+_JOINTS = [
+    f"{side}_{joint}"
+    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in ("left", "right")
+]
+_FEET = [
+    f"{side}_{point}" for side in ("left", "right") for point in ("big_toe", "small_toe", "heel")
+]
+_EARS = ("left_ear", "right_ear")
+_FACE = ("nose", "left_eye", "right_eye", *_EARS)
 
 # Bones as fractions of the body's height (Drillis and Contini 1966, rounded).
 _TRUNK, _THIGH, _SHIN, _UPPER_ARM, _FOREARM, _SHOULDER_WIDTH = 0.29, 0.24, 0.24, 0.18, 0.15, 0.22
-# How far, at most, the nose is before the ears and a knee before the line from hip to ankle.
-_NOSE_TO_EARS, _KNEE_BEND = 0.05, 0.06
+# How far, at most, the nose is before the ears, a knee before the line from hip to ankle and the
+# toes before the heel.
+_NOSE_TO_EARS, _KNEE_BEND, _HEEL_TO_TOES = 0.05, 0.06, 0.15
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Pose:
         heading: (2,) the direction in which the body faces: x from -1 (the picture's left) to 1,
             and from -1 (away from the camera) to 1 (towards it); 0 where unknown.
         score: how sure it is that this is a person, 0 to 1.
+        feet: (2, 3, 2) of the left and the right foot the big toe, the small toe and the heel.
+        is_target: if the image is about this person, where its source says so.
     """
 
     joints: np.ndarray
@@ -44,11 +51,14 @@ class Pose:
     neck: np.ndarray
     heading: np.ndarray
     score: float = 1.0
+    feet: np.ndarray = field(default_factory=lambda: np.full((2, 3, 2), np.nan))
+    is_target: bool | None = None
 
     @property
     def points(self) -> np.ndarray:
         """(P, 2) all known points."""
-        points = np.concatenate([self.joints, self.face[None], self.crown[None], self.neck[None]])
+        head = self.face, self.crown, self.neck
+        points = np.concatenate([self.joints, head, self.feet.reshape(-1, 2)])
         return np.asarray(points[~np.isnan(points[:, 0])])
 
     @property
@@ -84,41 +94,50 @@ def middle(points: np.ndarray) -> np.ndarray:
     return known.mean(axis=0) if len(known) else np.full(2, np.nan)
 
 
-def pose_from_coco(keypoints: np.ndarray, min_score: float, score: float = 1.0) -> Pose:
-    """Return a pose from COCO's 17 keypoints.
+def pose_from_keypoints(
+    keypoints: np.ndarray,
+    min_score: float,
+    score: float = 1.0,
+    *,
+    skeleton: str = "coco",
+    is_target: bool | None = None,
+) -> Pose:
+    """Return a pose from keypoints.
 
     Args:
-        keypoints: (17, 3) x, y, and a score or COCO's visibility (0, 1, 2).
-        min_score: joints whose third value is below it are unknown.
+        keypoints: (K, 3) x, y, and a score or COCO's visibility (0, 1, 2).
+        min_score: keypoints whose third value is below it, or 0, are unknown.
         score: of the person.
+        skeleton: a key of ``SKELETONS``: which keypoints these are.
+        is_target: if the image is about this person, where that is known.
     """
     points = np.array(keypoints[:, :2], np.float64)
-    points[~(keypoints[:, 2] >= min_score) | ~np.isfinite(points).all(axis=1)] = np.nan
-    ears = points[_EARS]
-    face = points[_FACE] if np.isnan(ears).any() else ears
-    looks = points[_NOSE] - middle(ears)
-    return _pose(points[_BODY], looks[0], score, face=middle(face))
+    known = (keypoints[:, 2] >= min_score) & (keypoints[:, 2] != 0)
+    points[~known | ~np.isfinite(points).all(axis=1)] = np.nan
+    at = dict(zip(SKELETONS[skeleton], points, strict=True))
+    unknown = np.full(2, np.nan)
 
+    def get(names: Sequence[str]) -> np.ndarray:
+        return np.array([at.get(name, unknown) for name in names])
 
-def pose_from_14(points: np.ndarray) -> Pose:
-    """Return a pose from the 14 points of the Market-1501 sets.
-
-    Args:
-        points: (14, 2) x, y; the first pixel's centre is (0, 0).
-    """
-    points = np.where(np.isfinite(points).all(axis=1, keepdims=True), points, np.nan)
-    return _pose(points[list(_FROM_14)], np.nan, 1.0, crown=points[0], neck=points[1])
-
-
-def _pose(joints: np.ndarray, looks: float, score: float, **head: np.ndarray) -> Pose:
-    """Completes a pose by its heading. ``looks``: pixels from the ears to the nose, in x."""
-    points = dict.fromkeys(("face", "crown", "neck"), np.full(2, np.nan)) | head
-    pose = Pose(joints, heading=np.zeros(2), score=score, **points)
-    # The shoulders say how far the body is turned; nose and knees, which bend forward, to which
-    # side.
+    ears, joints = get(_EARS), get(_JOINTS)
+    pose = Pose(
+        joints,
+        face=middle(get(_FACE) if np.isnan(ears).any() else ears),
+        crown=at.get("crown", unknown),
+        neck=at.get("neck", unknown),
+        heading=np.zeros(2),
+        score=score,
+        feet=get(_FEET).reshape(2, 3, 2),
+        is_target=is_target,
+    )
+    # The shoulders say how far the body is turned; nose, knees, which bend forward, and toes to
+    # which side.
     width = joints[SHOULDERS][0, 0] - joints[SHOULDERS][1, 0]
     bend = joints[KNEES] - (joints[HIPS] + joints[ANKLES]) / 2
-    side = np.nansum([looks / _NOSE_TO_EARS, *bend[:, 0] / _KNEE_BEND])
+    looks = (at.get("nose", unknown) - middle(ears))[0]
+    points_to = [(middle(foot[:2]) - foot[2])[0] / _HEEL_TO_TOES for foot in pose.feet]
+    side = np.nansum([looks / _NOSE_TO_EARS, *bend[:, 0] / _KNEE_BEND, *points_to])
     front = np.clip(np.nan_to_num(width / (_SHOULDER_WIDTH * pose.height)), -1, 1)
     return replace(pose, heading=np.array((np.sign(side) * (1 - front**2) ** 0.5, front)))
 
@@ -126,14 +145,20 @@ def _pose(joints: np.ndarray, looks: float, score: float, **head: np.ndarray) ->
 def central_pose(poses: Sequence[Pose], height: int, width: int) -> Pose | None:
     """Return the person whom an image (``height`` x ``width`` pixels) is about, None without any.
 
+    That is the one who is marked as its target, or else the most prominent.
+    """
+    seen = [pose for pose in poses if len(pose.points)]
+    targets = [pose for pose in seen if pose.is_target]
+    return max(targets or seen, key=lambda p: prominence(p, height, width), default=None)
+
+
+def prominence(pose: Pose, height: int, width: int) -> float:
+    """Return how large and central a person with known points is in an image, 0 to 1.
+
     A crop shows its person large and in the middle; others stand at its sides or far behind.
     """
-
-    def prominence(pose: Pose) -> float:
-        low, high = pose.points.min(axis=0), pose.points.max(axis=0)
-        low, high = np.clip((low, high), 0, (width - 1, height - 1))
-        share = np.prod(high - low + 1) / (height * width)
-        off_centre = abs((low + high)[0] / 2 - (width - 1) / 2) / (width / 2)
-        return float(pose.score * share * (1 - off_centre))
-
-    return max((pose for pose in poses if len(pose.points)), key=prominence, default=None)
+    low, high = pose.points.min(axis=0), pose.points.max(axis=0)
+    low, high = np.clip((low, high), 0, (width - 1, height - 1))
+    share = np.prod(high - low + 1) / (height * width)
+    off_centre = abs((low + high)[0] / 2 - (width - 1) / 2) / (width / 2)
+    return float(pose.score * share * (1 - off_centre))

@@ -20,9 +20,13 @@ from ..images import ImageError, read_image
 from ..workers import Workers
 from . import ParsingError
 from .images import Images
+from .people import Shown
 
-# Paths of images -> for each path the pixels of its sidecar file, or a line on why it gets none.
-Maker = Callable[[Sequence[str]], Mapping[str, np.ndarray | str]]
+# Paths of images -> for each path the pixels of its sidecar file, with a doubt where there may be
+# one, or a line on why it gets none.
+Maker = Callable[[Sequence[str]], Mapping[str, np.ndarray | Shown | str]]
+
+DOUBTFUL = "doubtful.json"  # image, as a path below the root -> why its label map may be wrong
 
 
 def make_sidecars(
@@ -73,13 +77,16 @@ def make_sidecars(
         ):
             folder.start()
             for answers in makers.map(batches):
-                for path, pixels in answers.items():
+                shown = {path: one for path, one in answers.items() if isinstance(one, Shown)}
+                folder.note({path: one.doubt for path, one in shown.items() if path in todo})
+                plain = {path: one.labels for path, one in shown.items()}
+                for path, pixels in {**answers, **plain}.items():
                     if path not in todo:
                         continue
-                    if isinstance(pixels, str):
-                        problems.append(pixels)
-                    else:
+                    if isinstance(pixels, np.ndarray):
                         folder.write(path, pixels)
+                    else:
+                        problems.append(str(pixels))
                     bar.update()
         return problems
 
@@ -94,8 +101,8 @@ class BatchMaker:
     def __init__(self) -> None:
         self.one_batch = Lock()
 
-    def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | str]:
-        answers: dict[str, np.ndarray | str] = {}
+    def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | Shown | str]:
+        answers: dict[str, np.ndarray | Shown | str] = {}
         images = {}
         for path in paths:
             try:
@@ -106,9 +113,35 @@ class BatchMaker:
             answers.update(zip(images, self.make([*images], [*images.values()]), strict=True))
         return answers
 
-    def make(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def make(
+        self, paths: Sequence[str], images: Sequence[np.ndarray]
+    ) -> Sequence[np.ndarray | Shown]:
         """Return the pixels of the sidecar files of images, uint8 (H, W, 3) RGB of any size."""
         raise NotImplementedError
+
+
+def doubts_of(images: Images, kind: SidecarFiles) -> dict[str, str]:
+    """Return which images' sidecar files may be wrong: path of the image -> why, in words.
+
+    Raises:
+        ParsingError: what is kept beside them is no such record.
+    """
+    known = _read_doubts(Path(images.sidecar_root(kind)))
+    names = {path: os.path.relpath(path, images.root) for path in images.paths}
+    return {path: known[name] for path, name in names.items() if name in known}
+
+
+def _read_doubts(folder: Path) -> dict[str, str]:
+    path = folder / DOUBTFUL
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ParsingError(f"{path}: cannot be read ({error}); delete it") from error
+    if not isinstance(found, dict) or not all(isinstance(why, str) for why in found.values()):
+        raise ParsingError(f"{path}: expected names of images with words to each; delete it")
+    return found
 
 
 class SidecarFolder:
@@ -183,6 +216,20 @@ class SidecarFolder:
             for path in self.todo:
                 Path(self._target(path)).unlink(missing_ok=True)
         write_atomically(self._record_path, (json.dumps(self._record, indent=1) + "\n").encode())
+        self.note(dict.fromkeys(self.todo, ""))
+
+    def note(self, doubts: Mapping[str, str]) -> None:
+        """Keep why files may be wrong, beside them, before they are written.
+
+        Args:
+            doubts: path of an image -> in words, "" without any.
+        """
+        known = _read_doubts(self._folder)
+        named = {os.path.relpath(path, self._images.root): doubts[path] for path in doubts}
+        after = {name: doubt for name, doubt in {**known, **named}.items() if doubt}
+        if after != known:
+            text = json.dumps(dict(sorted(after.items())), indent=1, ensure_ascii=False) + "\n"
+            write_atomically(self._folder / DOUBTFUL, text.encode())
 
     def write(self, path: str, pixels: np.ndarray) -> None:
         """Write the sidecar file of the image at ``path``.

@@ -6,10 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ..annotate import ParsingError
 from ..annotate.images import Images, dataset_images, folder_images
 from ..annotate.sheets import sidecar_sheet
+from ..annotate.writing import doubts_of
+from ..data.masks import MASKS
 from ..data.sidecars import SidecarFiles
 from ..figures import save
 from . import FAILED
@@ -84,11 +88,23 @@ class Show:
         parser.add_argument("--count", type=positive, default=24, metavar="N", help="of images")
         parser.add_argument("--seed", type=int, default=1, help="of the choice of images")
         parser.add_argument("--out", type=Path, default=self._out, metavar="FILE")
+        if self._files is MASKS:
+            parser.add_argument(
+                "--doubtful",
+                action="store_true",
+                help="only images whose labels may be of somebody else than meant, each with why",
+            )
 
     def run(self, args: argparse.Namespace) -> int:
         """Draw the sheet and write it."""
         check_picture(args.out)
         images = chosen_images(args)
+        if vars(args).get("doubtful"):
+            doubts = doubts_of(images, self._files)
+            if not doubts:
+                raise ParsingError(f"none of the {len(images.paths)} images is doubtful")
+            images = replace(images, paths=list(doubts))
+            print("\n".join(f"{path}: {why}" for path, why in doubts.items()))
         name = args.dataset or os.path.basename(images.root)
         figure, line = sidecar_sheet(images, self._files, name, args.count, args.seed)
         save(figure, args.out)

@@ -15,7 +15,9 @@ from ..annotate.masks import make_masks
 from ..annotate.parsers import PARSERS, choose_parser
 from ..annotate.parsers.keypoints import KeypointFiles, keypoint_files
 from ..annotate.parsers.rcnn import device
+from ..annotate.skeletons import SKELETONS
 from ..annotate.survey import survey_masks
+from ..annotate.writing import doubts_of
 from ..data.masks import MASKS
 from ..errors import listed
 from ..parts import FOREGROUND, PARTS
@@ -58,7 +60,8 @@ class Make:
         parser.add_argument(
             "--model",
             metavar="NAME",
-            help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files",
+            help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files; "
+            "of rtmpose: name, .onnx, .zip or folder, or a link ending in #sha256=HASH",
         )
         parser.add_argument(
             "--weights",
@@ -82,6 +85,8 @@ class Make:
             keypoints=args.keypoints,
             names=args.names,
             min_score=args.min_score,
+            skeleton=args.skeleton,
+            absent_is_nobody=args.absent_is_nobody,
             model=args.model,
             weights=args.weights,
         )
@@ -131,14 +136,24 @@ class Import:
     @staticmethod
     def run(args: argparse.Namespace) -> int:
         """Write the labels, and return the exit status: 1 if there are images without."""
-        if not args.keypoints and (args.names or args.min_score is not None):
-            args.usage_error("--names and --min-score go with --keypoints")
+        given = args.names or args.skeleton or args.absent_is_nobody or args.min_score is not None
+        if given and not args.keypoints:
+            args.usage_error(
+                "--names, --skeleton, --absent-is-nobody and --min-score go with --keypoints"
+            )
         if args.keypoints and FORMATS[args.format].fields:
             args.usage_error(f"--keypoints: the fields of {args.format} have nothing to split")
         images = chosen_images(args)
         keypoints: KeypointFiles | None = None
         if args.keypoints:
-            keypoints = keypoint_files(args.keypoints, images, args.names, args.min_score)
+            keypoints = keypoint_files(
+                args.keypoints,
+                images,
+                args.names,
+                args.min_score,
+                args.skeleton,
+                args.absent_is_nobody,
+            )
         source = LabelFiles(args.format, args.labels, images, keypoints)
         problems = import_masks(images, source, workers=args.workers, overwrite=args.overwrite)
         return _report(images, problems)
@@ -197,7 +212,22 @@ class Check:
 
 def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:
     """Add ``--keypoints``, of which ``use`` says what they are for, and what belongs to it."""
-    parser.add_argument("--keypoints", nargs="+", metavar="FILE", help=f"{use}: .pkl, .json, .mat")
+    parser.add_argument(
+        "--keypoints",
+        nargs="+",
+        metavar="FILE",
+        help=f"{use}: .pkl, .json, .mat, or a folder with a .json for each image",
+    )
+    parser.add_argument(
+        "--skeleton",
+        choices=SKELETONS,
+        help="which keypoints .json files have (default: as they say, or by their number)",
+    )
+    parser.add_argument(
+        "--absent-is-nobody",
+        action="store_true",
+        help="an image that no file names shows nobody, as in AlphaPose's results (default: stop)",
+    )
     parser.add_argument(
         "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
     )
@@ -222,6 +252,9 @@ def _report(images: Images, problems: Sequence[str]) -> int:
     """Print what the labels of ``images`` hold and which have none; return the exit status."""
     print(f"labels in {images.sidecar_root(MASKS)}")
     print(survey_masks(images.paths, images.top))
+    if doubts := doubts_of(images, MASKS):
+        lines = [f"{path}: {why}" for path, why in doubts.items()]
+        print("\n" + listed("people who may not be those meant (masks show --doubtful)", lines))
     if problems:
         print(listed("images without labels", problems), file=sys.stderr)
     return FAILED if problems else 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from .. import ParsingError
 from ..drawing import draw_parts
 from ..images import Images
 from ..parsers.keypoints import KeypointFiles
+from ..people import Shown, keep_person
+from ..plausible import problem_of, sample
 from ..poses import central_pose
 from ..writing import make_sidecars
 from .tables import FORMATS, Format
@@ -28,6 +32,9 @@ from .tables import FORMATS, Format
 MIN_CONFIDENCE = 0.5
 _STRIDE, _PADDING = 8, 16  # of OpenPifPaf's fields and images, in pixels
 _BATCH = 16  # images that a thread takes at once
+# Beside label files, what their values are called, as the Hugging Face Hub has it.
+_NAMES = ("id2label.json", "config.json")
+_OTHERS = 1 / 3  # share of names that differ where it is another set of classes
 
 
 class LabelFiles:
@@ -71,6 +78,50 @@ class LabelFiles:
                 f"no image has a label file of {name} in {folder}: expected, of the first of "
                 f"{len(images.paths)} images,\n  {first}"
             )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """See that a record of the classes' names beside the labels has those of the format."""
+        for file in (self._folder / name for name in _NAMES):
+            try:
+                content = json.loads(file.read_bytes())
+                names = {int(k): str(v) for k, v in content.get("id2label", content).items()}
+            except FileNotFoundError:
+                continue
+            except (ValueError, AttributeError):
+                continue  # it is of something else
+            if not _named_alike(names, self._format):
+                fitting = [name for name in FORMATS if _named_alike(names, FORMATS[name])]
+                raise ParsingError(
+                    f"{file}: expected the {len(self._format.classes)} classes of {self.name}, "
+                    f"found {len(names)}, such as {min(names)} {names[min(names)]}, "
+                    f"{max(names)} {names[max(names)]}"
+                    + (f": they are those of --format {fitting[0]}" if fitting else "")
+                )
+
+    def check_people(self, paths: Sequence[str]) -> None:
+        """See on some images that the labels can be of people.
+
+        Raises:
+            ParsingError: they cannot, or are not those of the format.
+        """
+        found = [path for path in paths if self._find(path)]
+        problem = problem_of(sample(found, self.read))
+        if problem is None:
+            return
+        plain = [name for name, other in FORMATS.items() if not other.fields]
+        fitting = []
+        for name in plain if not self._format.fields else []:
+            try:
+                fits = problem_of(sample(found, partial(self._convert, described=FORMATS[name])))
+            except ParsingError:
+                continue
+            fitting += [name] if fits is None else []
+        raise ParsingError(
+            f"{self._folder}: as labels of {self.name} these cannot be people: {problem}. "
+            + (f"As {' or '.join(fitting)} they can: give that --format. " if fitting else "")
+            + "'torchreid-magnifier masks formats' prints the classes of each"
+        )
 
     def _candidates(self, path: str) -> Iterator[Path]:
         image = Path(os.path.relpath(path, self._root))
@@ -80,52 +131,64 @@ class LabelFiles:
     def _find(self, path: str) -> Path | None:
         return next((file for file in self._candidates(path) if file.is_file()), None)
 
-    def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | str]:
+    def __call__(self, paths: Sequence[str]) -> dict[str, np.ndarray | Shown | str]:
         """Return the labels of each image, or a line on why it has none.
 
         Raises:
             ParsingError: labels that are not those of the format.
         """
-        answers: dict[str, np.ndarray | str] = {}
+        answers: dict[str, np.ndarray | Shown | str] = {}
         for path in paths:
             try:
-                answers[path] = self.read(path)
+                answers[path] = keep_person(self.read(path))
             except ImageError as error:
                 answers[path] = error.problem
         return answers
 
     def read(self, path: str) -> np.ndarray:
-        """Return the labels of the image at ``path``, uint8 (H, W) with values 0 to 7.
+        """Return the labels of all people in an image, uint8 (H, W) with values 0 to 7.
 
         Raises:
             ImageError: the image or its label file cannot be read or do not fit.
             ParsingError: the labels are not those of the format.
         """
+        return self._convert(path, self._format)
+
+    def _convert(self, path: str, described: Format) -> np.ndarray:
         width, height = image_size(path)
         file = self._find(path)
         if file is None:
             tried = ", ".join(map(str, self._candidates(path)))
             raise ImageError(f"{path}: there is no {tried}")
-        if self._format.fields:
-            return _labels_of_fields(_read_fields(file, self._format), self._format, height, width)
-        classes = self._read_classes(file)
+        if described.fields:
+            return _labels_of_fields(_read_fields(file, described), described, height, width)
+        classes = self._read_classes(file, described)
         if classes.shape != (height, width):
             raise ImageError(
                 f"{file}: expected {width}x{height}, the size of {path}, found "
                 f"{classes.shape[1]}x{classes.shape[0]}"
             )
-        table = np.array([entry.parts[0] for entry in self._format.classes], np.uint8)
+        table = np.array([entry.parts[0] for entry in described.classes], np.uint8)
         labels: np.ndarray = table[classes]
-        if self._keypoints is not None:
+        if self._keypoints is not None and described is self._format:
             pose = central_pose(self._keypoints([path], [])[0], height, width)
             if pose is not None:
-                split_classes(labels, classes, draw_parts(pose, height, width), self._format)
+                split_classes(labels, classes, draw_parts(pose, height, width), described)
         return labels
 
-    def _read_classes(self, file: Path) -> np.ndarray:
+    def _read_classes(self, file: Path, described: Format) -> np.ndarray:
         """Return the file's values, integers of the format's table."""
-        count = len(self._format.classes)
-        values = read_classes(file, count, self._format.colour_channel)
+        count = len(described.classes)
+        if file.suffix == ".npy" and (scores := read_npy(file)).ndim == 3:
+            if len(scores) != count:
+                fitting = [name for name, one in FORMATS.items() if len(one.classes) == len(scores)]
+                raise ParsingError(
+                    f"{file}: expected scores (classes, height, width) of the {count} classes of "
+                    f"{self.name}, found shape {scores.shape}"
+                    + (f": is it of --format {' or '.join(fitting)}?" if fitting else "")
+                )
+            return np.asarray(scores.argmax(axis=0), np.intp)
+        values = read_classes(file, count, described.colour_channel)
         if values.dtype.kind == "b":
             raise ParsingError(
                 f"{file}: expected labels 0 to {count - 1}, found only true and false"
@@ -139,6 +202,17 @@ class LabelFiles:
                 "(torchreid-magnifier masks formats prints all)"
             )
         return np.asarray(values, np.intp)
+
+
+def _named_alike(names: dict[int, str], described: Format) -> bool:
+    def plain(name: str) -> str:
+        return "".join(filter(str.isalnum, name.lower()))
+
+    expected = [plain(entry.name) for entry in described.classes]
+    if described.fields or sorted(names) != list(range(len(expected))):
+        return False
+    differ = sum(plain(names[value]) != name for value, name in enumerate(expected))
+    return differ <= _OTHERS * len(expected)
 
 
 def split_classes(
@@ -219,10 +293,11 @@ def import_masks(
         A line for each image without labels: its file is missing, unreadable or of another size.
 
     Raises:
-        ParsingError: another run writes there, the labels there were made otherwise, or a file is
-            not of the source's format.
+        ParsingError: another run writes there, the labels there were made otherwise, a file is
+            not of the source's format, or the labels cannot be of people.
         OSError: the folder cannot be written.
     """
+    source.check_people(images.paths)
     record = {"format": source.name, "version": __version__, "settings": source.settings}
     return make_sidecars(
         MASKS,

@@ -12,7 +12,8 @@ Sources, where the classes' order was read:
 * CIHP (Gong et al., 2018): sysu-hcp.net/lip/mparsing_challenge.php; LIP's classes with the torso's
   skin in place of jumpsuits.
 * Sapiens (Khirodkar et al., 2024): ``docs/SEG_README.md`` and ``lite/demo/vis_seg.py`` of
-  github.com/facebookresearch/sapiens.
+  github.com/facebookresearch/sapiens. Sapiens2 (2026): ``docs/SEG.md`` and
+  ``sapiens/dense/tools/vis/vis_seg.py`` of github.com/facebookresearch/sapiens2; class 2 is new.
 * BPBReID (Somers et al., 2023): ``pifpaf_mask_transform.py``, ``get_labels.py`` and
   ``default_config.py`` of github.com/VlSomers/bpbreid; its own grouping of the fields differs.
   Where the cells of a field lie: ``transforms/pad.py`` and ``predictor.py`` of
@@ -63,6 +64,17 @@ def _classes(table: str) -> tuple[Class, ...]:
         Class(name, tuple(PARTS.index(part) for part in parts.split("/"))) for name, parts in rows
     )
 
+
+_SAPIENS = """
+    face, neck: head; hair: head; left foot: foot; left hand: lower_arm;
+    left lower arm: lower_arm; left lower leg: lower_leg; left shoe: foot; left sock: lower_leg;
+    left upper arm: upper_arm; left upper leg: upper_leg; lower clothing: upper_leg/lower_leg;
+    right foot: foot; right hand: lower_arm; right lower arm: lower_arm;
+    right lower leg: lower_leg; right shoe: foot; right sock: lower_leg;
+    right upper arm: upper_arm; right upper leg: upper_leg; torso: torso;
+    upper clothing: torso/upper_arm/lower_arm; lower lip: head; upper lip: head;
+    lower teeth: head; upper teeth: head; tongue: head
+"""
 
 FORMATS: dict[str, Format] = {
     "densepose14": Format(
@@ -137,18 +149,13 @@ FORMATS: dict[str, Format] = {
     ),
     "sapiens": Format(
         "Sapiens, body parts",
-        _classes("""
-            background: background; apparel: background; face, neck: head; hair: head;
-            left foot: foot; left hand: lower_arm; left lower arm: lower_arm;
-            left lower leg: lower_leg; left shoe: foot; left sock: lower_leg;
-            left upper arm: upper_arm; left upper leg: upper_leg;
-            lower clothing: upper_leg/lower_leg; right foot: foot; right hand: lower_arm;
-            right lower arm: lower_arm; right lower leg: lower_leg; right shoe: foot;
-            right sock: lower_leg; right upper arm: upper_arm; right upper leg: upper_leg;
-            torso: torso; upper clothing: torso/upper_arm/lower_arm; lower lip: head;
-            upper lip: head; lower teeth: head; upper teeth: head; tongue: head
-        """),
+        _classes("background: background; apparel: background; " + _SAPIENS),
         ("{stem}_seg.npy", "{stem}.png"),  # its {stem}.npy says only where a person is
+    ),
+    "sapiens2": Format(
+        "Sapiens2, body parts",
+        _classes("background: background; apparel: background; eyeglass: head; " + _SAPIENS),
+        ("{stem}_seg.npy", "{stem}.npy"),  # its {stem}.png is a picture
     ),
     "bpbreid": Format(
         "BPBReID, OpenPifPaf's confidence fields of 17 keypoints and 19 joints",

@@ -16,7 +16,7 @@ from .. import ParsingError
 from ..images import Images
 from ..poses import Pose
 
-PARSERS = ("keypointrcnn", "vitpose", "magnifiernet", "keypoints")
+PARSERS = ("keypointrcnn", "vitpose", "rtmpose", "magnifiernet", "keypoints")
 
 
 class Parser(Protocol):
@@ -54,6 +54,8 @@ def choose_parser(
     keypoints: Sequence[str | os.PathLike[str]] | None = None,
     names: str | os.PathLike[str] | None = None,
     min_score: float | None = None,
+    skeleton: str | None = None,
+    absent_is_nobody: bool = False,
     model: str | None = None,
     weights: str | None = None,
 ) -> Choice:
@@ -65,7 +67,9 @@ def choose_parser(
         keypoints: files of the parser ``keypoints``.
         names: list of all images that the rows of ``.mat`` files belong to; of the same parser.
         min_score: joints with a lower score are unknown; each parser's default without it.
-        model: of the parser ``vitpose``: name on the Hugging Face Hub, or folder.
+        skeleton, absent_is_nobody: of the parser ``keypoints``, see :func:`.keypoint_files`.
+        model: of the parser ``vitpose``: name on the Hugging Face Hub, or folder; of ``rtmpose``:
+            see :func:`.rtmpose.find_model`.
         weights: of the parser ``magnifiernet``: a name in a manifest, or a checkpoint of training
             beside its configuration; the shipped ones without it.
 
@@ -78,16 +82,16 @@ def choose_parser(
         raise ParsingError(f"unknown parser {name!r}: expected {', '.join(PARSERS)}")
     if (name == "keypoints") != bool(keypoints):
         raise ParsingError("--parser keypoints and --keypoints FILE ... go together")
-    if names and not keypoints:
-        raise ParsingError("--names goes with --keypoints")
-    if model and name != "vitpose":
-        raise ParsingError("--model goes with --parser vitpose")
+    if (names or skeleton or absent_is_nobody) and not keypoints:
+        raise ParsingError("--names, --skeleton and --absent-is-nobody go with --keypoints")
+    if model and name not in ("vitpose", "rtmpose"):
+        raise ParsingError("--model goes with --parser vitpose or rtmpose")
     if weights and name != "magnifiernet":
         raise ParsingError("--weights goes with --parser magnifiernet")
     if keypoints:
         from .keypoints import keypoint_files
 
-        files = keypoint_files(keypoints, images, names, min_score)
+        files = keypoint_files(keypoints, images, names, min_score, skeleton, absent_is_nobody)
         return Choice(partial(_given, files), files.settings, is_network=False)
     if name == "vitpose":
         from . import vitpose
@@ -96,6 +100,14 @@ def choose_parser(
         model = model or vitpose.MODEL
         make: Callable[[], Parser] = partial(vitpose.VitPose, model, score)
         return Choice(make, vitpose.settings(model, score), is_network=True)
+    if name == "rtmpose":
+        from . import rtmpose
+
+        score = rtmpose.MIN_SCORE if min_score is None else min_score
+        model = model or rtmpose.MODEL
+        file = rtmpose.find_model(model)
+        make = partial(rtmpose.RTMPose, file, score)
+        return Choice(make, rtmpose.settings(model, file, score), is_network=True)
     from . import rcnn
 
     if name == "magnifiernet":

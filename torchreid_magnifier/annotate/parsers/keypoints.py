@@ -1,17 +1,16 @@
 """The parser ``keypoints``: poses from files, by other programs or by hand.
 
-Three formats, by the file's ending:
+By the file's ending:
 
 * ``.pkl``: EANet's ``im_path_to_kpt.pkl``, image path -> ``{'kpt': (17, 3) array, 'im_h_w': ...}``;
-* ``.json``: COCO's annotations (``images`` and ``annotations``), its results (a list of
-  ``image_id`` or ``file_name``, ``keypoints``, ``score``), or a mapping of image path to keypoints;
+* ``.json``: what :mod:`.keypoint_json` reads, also as a folder with a file for each image;
 * ``.mat``: the 14-point sets of Market-1501 (MATLAB v7.3): ``pp`` with 28 columns, 14 x then 14 y
   from 1 on, a row for each image of a folder in the order of the sorted names.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,18 +21,21 @@ import h5py
 import numpy as np
 
 from ...files import read_lines, sha256
-from ...images import IMAGE_ENDINGS
+from ...images import IMAGE_ENDINGS, files_below, image_size
 from .. import ParsingError
 from ..images import Images
-from ..poses import BODY_POINTS, COCO_KEYPOINTS, Pose, pose_from_14, pose_from_coco
+from ..people import draw_person
+from ..plausible import problem_of, sample
+from ..poses import Pose, pose_from_keypoints
+from ..skeletons import SKELETONS
+from .keypoint_json import Poses, image_of, read_people, rows
 
 # Scores of EANet's file below it are not used by EANet either; COCO-style scores are those of
 # heat maps, and its visibilities are whole numbers.
 MIN_SCORES = {".pkl": 0.1, ".json": 0.3, ".mat": 0.0}
 
 _MOST_ROWS = 10_000_000  # of a .mat file; Market-1501 has 33,000
-
-Poses = dict[str, list[Pose]]  # by the image's path or name, "/" between folders
+BODY_POINTS = len(SKELETONS["market14"])
 
 
 def keypoint_files(
@@ -41,37 +43,56 @@ def keypoint_files(
     images: Images,
     names: str | os.PathLike[str] | None = None,
     min_score: float | None = None,
+    skeleton: str | None = None,
+    absent_is_nobody: bool = False,
 ) -> KeypointFiles:
     """Return keypoint files that have every image.
 
     Args:
-        files: paths of keypoint files.
+        files: paths of keypoint files, and of folders with a ``.json`` for each image.
         images: that they are for.
         names: list of the paths of all images that the rows of ``.mat`` files belong to.
         min_score: joints below it are unknown; the default of each format with None.
+        skeleton: which keypoints JSON files have, a key of ``SKELETONS``; None takes what they say.
+        absent_is_nobody: an image without an entry shows nobody; an error otherwise.
 
     Raises:
-        ParsingError: a file that cannot be read, or an image without an entry or with one that may
-            be another image's.
+        ParsingError: a file that cannot be read, an image without an entry or with one that may be
+            another image's, or poses that cannot be of people.
         ListError: a list that is no text.
     """
     there = images.folders()
-    found = KeypointFiles(files, read_names(names) if names else there, min_score)
+    folders = read_names(names) if names else there
+    found = KeypointFiles(files, folders, min_score, skeleton, absent_is_nobody)
     found.check(
         images.paths, [os.path.join(folder, name) for folder in there for name in there[folder]]
     )
+
+    def draw(path: str) -> np.ndarray:
+        width, height = image_size(path)
+        return draw_person(found([path], [])[0], height, width).labels
+
+    if problem := problem_of(sample(images.paths, draw)):
+        raise ParsingError(
+            f"{' and '.join(found.settings['files'])}: these keypoints cannot be of the people in "
+            f"the images: drawn, {problem}. Expected pixels of the crop, in the order that the "
+            "file or --skeleton says"
+        )
     return found
 
 
 class KeypointFiles:
     """Poses of images from keypoint files.
 
-    An image is found by its name in a file or by as many of its folders as the file gives.
+    An image is found by its name in a file, with or without its ending, or by as many of its
+    folders as the file gives.
 
     Args:
-        files: paths of keypoint files.
+        files: paths of keypoint files, and of folders with a ``.json`` for each image.
         folders: folder -> the sorted names of all its images, for the rows of ``.mat`` files.
         min_score: joints below it are unknown; the default of each format with None.
+        skeleton: which keypoints JSON files have, a key of ``SKELETONS``; None takes what they say.
+        absent_is_nobody: an image without an entry shows nobody.
 
     Attributes:
         settings: what the poses came from, for the record beside the masks.
@@ -85,31 +106,62 @@ class KeypointFiles:
         files: Sequence[str | os.PathLike[str]],
         folders: Mapping[str, Sequence[str]],
         min_score: float | None = None,
+        skeleton: str | None = None,
+        absent_is_nobody: bool = False,
     ) -> None:
         self._poses: Poses = {}
+        self._absent_is_nobody = absent_is_nobody
         self.settings: dict[str, Any] = {"min_score": min_score, "files": {}}
+        if skeleton:
+            self.settings["skeleton"] = skeleton
+        if absent_is_nobody:
+            self.settings["absent"] = "nobody"
+        in_json: dict[Path, str | None] = {}
         for file in map(Path, files):
+            self.settings["files"][file.name] = self._digest(file, in_json)
             kind = file.suffix.lower()
-            if kind not in MIN_SCORES:
-                raise ParsingError(
-                    f"{file}: expected a keypoint file named {', '.join(MIN_SCORES)}"
-                )
-            if not file.is_file():
-                raise ParsingError(f"there is no keypoint file {file}")
-            threshold = MIN_SCORES[kind] if min_score is None else min_score
+            threshold = MIN_SCORES.get(kind, 0.0) if min_score is None else min_score
             if kind == ".mat":
-                poses = _read_mat(file, folders)
-            else:
-                read = _read_pickle if kind == ".pkl" else _read_json
-                poses = read(file, threshold)
-            poses = {_key(name): found for name, found in poses.items()}
-            if twice := poses.keys() & self._poses.keys():
-                raise ParsingError(
-                    f"{file}: {len(twice)} of its images are in a file before it, too, such as "
-                    f"{min(twice)}: give one of both files"
-                )
-            self._poses.update(poses)
-            self.settings["files"][file.name] = sha256(file)
+                self._add(file, _read_mat(file, folders))
+            elif kind == ".pkl":
+                self._add(file, _read_pickle(file, threshold))
+        threshold = MIN_SCORES[".json"] if min_score is None else min_score
+        for file, poses in read_people(in_json, threshold, skeleton):
+            self._add(file, poses)
+
+    @staticmethod
+    def _digest(file: Path, in_json: dict[Path, str | None]) -> str:
+        """Return the hash of a file or folder, and note JSON files with what they stand for."""
+        if file.is_dir():
+            found = {
+                Path(folder, name): Path(folder).relative_to(file) / image_of(Path(name))
+                for folder, names in files_below(file, (".json",))
+                for name in names
+            }
+            if not found:
+                raise ParsingError(f"{file}: expected .json files in it or below, found none")
+            in_json |= {path: image.as_posix() for path, image in found.items()}
+            digests = [f"{found[path]} {sha256(path)}" for path in found]
+            return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        if file.suffix.lower() not in MIN_SCORES:
+            raise ParsingError(
+                f"{file}: expected a keypoint file named {', '.join(MIN_SCORES)}, or a folder with "
+                "a .json for each image"
+            )
+        if not file.is_file():
+            raise ParsingError(f"there is no keypoint file {file}")
+        if file.suffix.lower() == ".json":
+            in_json[file] = None
+        return sha256(file)
+
+    def _add(self, file: Path, poses: Poses) -> None:
+        poses = {_key(name): found for name, found in poses.items()}
+        if twice := poses.keys() & self._poses.keys():
+            raise ParsingError(
+                f"{file}: {len(twice)} of its images are in a file before it, too, such as "
+                f"{min(twice)}: give one of both files"
+            )
+        self._poses.update(poses)
 
     def check(self, paths: Sequence[str], others: Iterable[str] = ()) -> None:
         """See that every image has an entry that is no other image's.
@@ -124,12 +176,12 @@ class KeypointFiles:
         entries = {path: self._entry(path) for path in paths}
         absent = [path for path, entry in entries.items() if entry is None]
         names = " and ".join(self.settings["files"])
-        if absent:
+        if absent and not (self._absent_is_nobody and len(absent) < len(paths)):
             raise ParsingError(
                 f"{names}: {len(self._poses)} images, but {len(absent)} of the {len(paths)} "
                 f"images are not among them; the first is {absent[0]}, the first in the files "
                 f"{next(iter(self._poses), 'none')}. An image without a person needs an entry "
-                'too: with an empty list, or in COCO\'s "images"'
+                'too: with an empty list, or in COCO\'s "images"; --absent-is-nobody does without'
             )
         owner: dict[str | None, str] = {}
         for path in (*paths, *others):
@@ -150,30 +202,17 @@ class KeypointFiles:
     def _entry(self, path: str) -> str | None:
         """Return the name in the files with most of the folders of an image."""
         tail = Path(path).as_posix()
-        while tail not in self._poses:
-            _, slash, tail = tail.partition("/")
-            if not slash:
-                return None
-        return tail
+        while tail:
+            for name in (tail, os.path.splitext(tail)[0]):  # OpenPose's files lack the ending
+                if name in self._poses:
+                    return name
+            tail = tail.partition("/")[2]
+        return None
 
 
 def _key(name: str) -> str:
     """Return a name as the files may have it, from Windows too, like a path here."""
     return name.replace("\\", "/").removeprefix("./")
-
-
-def _rows(file: Path, name: str, keypoints: Any) -> np.ndarray:
-    """Return (17, 3) array from nested or flat numbers."""
-    try:
-        array = np.asarray(keypoints, np.float64)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.size != 3 * COCO_KEYPOINTS:
-        raise ParsingError(
-            f"{file}: expected {COCO_KEYPOINTS} keypoints of x, y and score for {name}, "
-            f"found shape {array.shape}"
-        )
-    return array.reshape(COCO_KEYPOINTS, 3)
 
 
 # -- EANet's pickle -------------------------------------------------------------------------------
@@ -210,54 +249,9 @@ def _read_pickle(file: Path, min_score: float) -> Poses:
     poses = {}
     for path, entry in content.items():
         keypoints = entry.get("kpt") if isinstance(entry, dict) else None
-        poses[str(path)] = [pose_from_coco(_rows(file, path, keypoints), min_score)]
+        array, _ = rows(file, path, keypoints, "coco")
+        poses[str(path)] = [pose_from_keypoints(array, min_score)]
     return poses
-
-
-# -- COCO's JSON ----------------------------------------------------------------------------------
-
-
-def _read_json(file: Path, min_score: float) -> Poses:
-    try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ParsingError(f"{file}: cannot be read as JSON ({error})") from error
-    poses: Poses = {}
-
-    def add(name: str, keypoints: Any, score: Any = 1.0) -> None:
-        pose = pose_from_coco(_rows(file, name, keypoints), min_score, float(score))
-        poses.setdefault(name, []).append(pose)
-
-    try:
-        if isinstance(content, dict) and "annotations" in content:
-            names = {image["id"]: image["file_name"] for image in content["images"]}
-            poses.update((name, []) for name in names.values())
-            for entry in content["annotations"]:
-                add(names[entry["image_id"]], entry["keypoints"], entry.get("score", 1.0))
-        elif isinstance(content, dict):
-            for name, keypoints in content.items():
-                poses[name] = []
-                if keypoints:
-                    add(name, keypoints)
-        else:
-            for entry in content:
-                add(_image_name(file, entry), entry["keypoints"], entry.get("score", 1.0))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ParsingError(
-            f"{file}: expected COCO's annotations or results with keypoints "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    return poses
-
-
-def _image_name(file: Path, entry: dict[str, Any]) -> str:
-    name = entry.get("file_name", entry.get("image_id"))
-    if not isinstance(name, str):
-        raise ParsingError(
-            f"{file}: expected a file_name, found only image_id {name}; numbers need COCO's form "
-            'with "images" and "annotations"'
-        )
-    return name
 
 
 # -- the 14 points of Market-1501 -----------------------------------------------------------------
@@ -286,9 +280,13 @@ def _read_mat(file: Path, folders: Mapping[str, Sequence[str]]) -> Poses:
             "For an excerpt of the images, give the complete list of paths by --names"
         )
     points = table.reshape(-1, 2, BODY_POINTS).transpose(0, 2, 1) - 1  # MATLAB counts from 1
+    points = np.concatenate([points, np.ones_like(points[..., :1])], axis=2)
     names = folders[fitting[0]]
     keys = [os.path.join(os.path.basename(fitting[0]), name) for name in names]
-    return {key: [pose_from_14(row)] for key, row in zip(keys, points, strict=True)}
+    return {
+        key: [pose_from_keypoints(row, 0, skeleton="market14")]
+        for key, row in zip(keys, points, strict=True)
+    }
 
 
 def read_names(file: str | os.PathLike[str]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from torchvision.models import get_model, get_model_weights
 from ...models.backbones.resnet import advice
 from ...parts import BACKGROUND
 from .. import ParsingError
-from ..poses import Pose, pose_from_coco
+from ..poses import Pose, pose_from_keypoints
 
 KEYPOINTS, OUTLINES = "keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn"
 MIN_PERSON = 0.5
@@ -69,7 +69,7 @@ class KeypointRCNN:
         points[..., 2] = found["keypoints_scores"].numpy()
         scores = found["scores"].tolist()
         return [
-            pose_from_coco(person, self._min_score, score)
+            pose_from_keypoints(person, self._min_score, score)
             for person, score in zip(points, scores, strict=True)
             if score >= MIN_PERSON
         ]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from .. import ParsingError
-from ..poses import COCO_KEYPOINTS, Pose, pose_from_coco
+from ..poses import Pose, pose_from_keypoints
+from ..skeletons import SKELETONS
 from .rcnn import device
 
 MODEL = "usyd-community/vitpose-base-simple"
@@ -65,9 +66,10 @@ class VitPose:
                 f"{model}: expected all weights of a ViTPose, but {len(missing)} are missing, such "
                 f"as {missing[0]}. {_ADVICE}"
             )
-        if loaded.config.num_labels != COCO_KEYPOINTS:
+        expected = len(SKELETONS["coco"])
+        if loaded.config.num_labels != expected:
             raise ParsingError(
-                f"{model}: expected a ViTPose that finds COCO's {COCO_KEYPOINTS} keypoints, found "
+                f"{model}: expected a ViTPose that finds COCO's {expected} keypoints, found "
                 f"{loaded.config.num_labels}"
             )
         self._device = device()
@@ -94,7 +96,7 @@ class VitPose:
 
     def _pose(self, person: dict[str, torch.Tensor]) -> Pose:
         keypoints = torch.column_stack([person["keypoints"], person["scores"]])
-        return pose_from_coco(keypoints.numpy(), self._min_score)
+        return pose_from_keypoints(keypoints.numpy(), self._min_score)
 
 
 def _transformers() -> Any:

@@ -1,0 +1,75 @@
+"""Tells label maps of people from maps whose labels mean something else.
+
+A file of another format than it was taken for gives labels too: Sapiens2's hair is a foot of
+Sapiens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from ..images import ImageError
+from ..parts import BACKGROUND, FOOT, HEAD, LOWER_LEG, PARTS, TORSO, UPPER_LEG
+
+SAMPLE = 64  # maps that are looked at
+_MOST = {HEAD: 0.6, FOOT: 0.4}  # of the pixels of all people
+_DOWNWARDS = (HEAD, TORSO, UPPER_LEG, LOWER_LEG, FOOT)
+_MARGIN = 0.02  # of the image's height
+# One person may kneel, lift a leg, or bow; several seldom all do.
+_SEVERAL, _ALWAYS = 4, [{upper, lower} for upper in (HEAD, TORSO) for lower in (LOWER_LEG, FOOT)]
+_FEW, _TOP = 3, 0.01  # pixels, and share of a part, that may be anywhere
+
+
+def sample(paths: Sequence[str], read: Callable[[str], np.ndarray]) -> list[np.ndarray]:
+    """Return the maps of some of the images, spread evenly, that can be read."""
+    maps = []
+    for place in np.unique(np.linspace(0, len(paths) - 1, min(SAMPLE, len(paths))).astype(int)):
+        try:
+            maps.append(read(paths[place]))
+        except ImageError:  # it is named when its turn comes
+            continue
+    return maps
+
+
+def problem_of(maps: Iterable[np.ndarray]) -> str | None:
+    """Say why label maps cannot be of people, if they cannot.
+
+    Args:
+        maps: uint8 (H, W) each, 0 to 7.
+
+    Returns:
+        What they show, for a message: more head than body, or a part above one that it hangs from
+        in most maps that have both.
+    """
+    pixels = np.zeros(len(PARTS))
+    seen: dict[tuple[int, int], list[bool]] = {}
+    for labels in maps:
+        pixels += np.bincount(labels.ravel(), minlength=len(PARTS))
+        rows = {part: np.sort(np.nonzero(labels == part)[0]) for part in _DOWNWARDS}
+        rows = {part: found for part, found in rows.items() if len(found) > _FEW}
+        margin = _MARGIN * len(labels)
+        for upper, lower in combinations([part for part in _DOWNWARDS if part in rows], 2):
+            wrong = np.median(rows[lower]) < np.median(rows[upper]) - margin
+            if (upper, lower) == (HEAD, FOOT):
+                wrong |= _top(rows[lower]) < _top(rows[upper]) - margin
+            seen.setdefault((upper, lower), []).append(bool(wrong))
+    people = pixels.sum() - pixels[BACKGROUND]
+    for part, most in _MOST.items():
+        if pixels[part] > most * people:
+            return f"{pixels[part] / people:.0%} of the people's pixels are {PARTS[part]}"
+    for (upper, lower), wrong_ones in seen.items():
+        enough = len(wrong_ones) >= _SEVERAL or {upper, lower} in _ALWAYS
+        if enough and 2 * sum(wrong_ones) > len(wrong_ones):
+            return (
+                f"{PARTS[lower]} lies above {PARTS[upper]} in {sum(wrong_ones)} of "
+                f"{len(wrong_ones)} maps"
+            )
+    return None
+
+
+def _top(rows: np.ndarray) -> int:
+    """Return the row where a part begins, a few pixels passed over."""
+    return int(rows[max(_FEW, int(_TOP * len(rows)))])
