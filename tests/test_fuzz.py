@@ -283,6 +283,11 @@ VALUES = st.recursive(
                     "keypoints",
                     "score",
                     "kpt",
+                    "people",
+                    "pose_keypoints_2d",
+                    "keypoint_scores",
+                    "foot_kpts",
+                    "categories",
                 ]
             )
             | st.text(max_size=4),

@@ -88,6 +88,12 @@ def of_one_image(key, people_key, **more):
             path = folder / f"{name}_keypoints.json"
             path.parent.mkdir(parents=True)
             entries = [{key: person, **more} for person in people]
+            if more.get("apart"):
+                rows = [np.reshape(person, (-1, 3)) for person in people]
+                entries = [
+                    {key: row[:, :2].tolist(), "keypoint_scores": row[:, 2].tolist()}
+                    for row in rows
+                ]
             path.write_text(json.dumps({"version": 1.3, people_key: entries} if people_key else
                                        entries))  # fmt: skip
         return folder
@@ -115,6 +121,7 @@ KEYPOINT_FILES = {
     "OpenPose, COCO": ("openpose18", of_one_image("pose_keypoints_2d", "people")),
     "CrowdPose": ("crowdpose", in_one_file(annotations)),
     "PoseTrack": ("posetrack", in_one_file(annotations)),
+    "MMPose": ("halpe26", of_one_image("keypoints", None, apart=True)),
     "OpenPifPaf": ("coco", of_one_image("keypoints", None, score=0.8)),
     "KPR": ("coco", of_one_image("keypoints", None, is_target=True)),
     "a mapping": ("coco", in_one_file(mapping)),

@@ -17,7 +17,7 @@ from ..parts import BACKGROUND, FOOT, HEAD, LOWER_LEG, PARTS, TORSO, UPPER_LEG
 SAMPLE = 64  # maps that are looked at
 _MOST = {HEAD: 0.6, FOOT: 0.4}  # of the pixels of all people
 _DOWNWARDS = (HEAD, TORSO, UPPER_LEG, LOWER_LEG, FOOT)
-_MARGIN = 0.02  # of the image's height
+_MARGIN, _TOP_MARGIN = 0.05, 0.02  # of the image's height: of a part's middle, and of its top
 # One person may kneel, lift a leg, or bow; several seldom all do.
 _SEVERAL, _ALWAYS = 4, [{upper, lower} for upper in (HEAD, TORSO) for lower in (LOWER_LEG, FOOT)]
 _FEW, _TOP = 3, 0.01  # pixels, and share of a part, that may be anywhere
@@ -50,17 +50,18 @@ def problem_of(maps: Iterable[np.ndarray]) -> str | None:
         pixels += np.bincount(labels.ravel(), minlength=len(PARTS))
         rows = {part: np.sort(np.nonzero(labels == part)[0]) for part in _DOWNWARDS}
         rows = {part: found for part, found in rows.items() if len(found) > _FEW}
-        margin = _MARGIN * len(labels)
+        height = len(labels)
         for upper, lower in combinations([part for part in _DOWNWARDS if part in rows], 2):
-            wrong = np.median(rows[lower]) < np.median(rows[upper]) - margin
+            wrong = np.median(rows[lower]) < np.median(rows[upper]) - _MARGIN * height
             if (upper, lower) == (HEAD, FOOT):
-                wrong |= _top(rows[lower]) < _top(rows[upper]) - margin
+                wrong |= _top(rows[lower]) < _top(rows[upper]) - _TOP_MARGIN * height
             seen.setdefault((upper, lower), []).append(bool(wrong))
     people = pixels.sum() - pixels[BACKGROUND]
     for part, most in _MOST.items():
         if pixels[part] > most * people:
             return f"{pixels[part] / people:.0%} of the people's pixels are {PARTS[part]}"
-    for (upper, lower), wrong_ones in seen.items():
+    for upper, lower in sorted(seen, key=lambda pair: pair[0] - pair[1]):  # the farthest first
+        wrong_ones = seen[upper, lower]
         enough = len(wrong_ones) >= _SEVERAL or {upper, lower} in _ALWAYS
         if enough and 2 * sum(wrong_ones) > len(wrong_ones):
             return (

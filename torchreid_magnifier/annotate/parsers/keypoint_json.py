@@ -4,11 +4,11 @@ What a file is shows in its content:
 
 * annotations as COCO's: ``images`` and ``annotations`` (COCO, COCO-WholeBody, Halpe, CrowdPose,
   PoseTrack), with the keypoints' names in ``categories``;
-* results, a list with ``image_id`` or ``file_name``, ``keypoints`` and ``score`` (of COCO,
-  AlphaPose, MMPose); numbers of images need a file with COCO's ``images`` beside it;
+* results, a list with ``image_id`` or ``file_name``, ``keypoints`` and ``score`` (of COCO and
+  AlphaPose); numbers of images need a file with COCO's ``images`` beside it;
 * the people of one image, which the file is named after: ``people`` (OpenPose), ``bodies``
-  (AlphaPose with ``--format cmu``), or a list of ``keypoints`` (OpenPifPaf), with ``is_target`` of
-  KPR, whose negative prompts are the others;
+  (AlphaPose with ``--format cmu``), or a list of ``keypoints`` (OpenPifPaf, MMPose), with
+  ``is_target`` of KPR, whose negative prompts are the others;
 * a mapping of image path to any of these people, or to the keypoints of one.
 """
 
@@ -30,6 +30,7 @@ Poses = dict[str, list[Pose]]  # by the image's path or name, "/" between folder
 _ENDINGS = ("_keypoints", ".predictions")  # after the image's name: OpenPose, KPR; OpenPifPaf
 _PEOPLE = ("people", "bodies")
 _KEYPOINTS = ("keypoints", "pose_keypoints_2d", "joints")
+_SCORES = "keypoint_scores"  # beside x and y in MMPose's files
 _FEET = "foot_kpts"  # beside the keypoints in COCO-WholeBody's files
 _COUNTS = ", ".join(f"{len(points)}: {name}" for name, points in SKELETONS.items())
 
@@ -55,7 +56,7 @@ def read_people(
         for content in contents.values()
         if isinstance(content, dict)
         for image in _dicts(content.get("images"))
-        if "id" in image and "file_name" in image
+        if isinstance(image.get("id"), (int, str)) and "file_name" in image
     }
     reader = _Reader(min_score, skeleton, images)
     for file, content in contents.items():
@@ -125,6 +126,8 @@ class _Reader:
             pose, known = self._pose(file, image, entry, named)
             poses.setdefault(image, []).append(pose)
             pixels.append(known)
+        if strange := [image for image in poses if not isinstance(image, str)]:
+            raise TypeError(f"expected names of images, found {strange[0]!r}")
         points = np.concatenate(pixels) if pixels else np.empty((0, 2))
         if len(points) and np.abs(points).max() <= 1:
             raise ParsingError(
@@ -137,6 +140,8 @@ class _Reader:
         is_dict = isinstance(entry, dict)
         key = next((key for key in _KEYPOINTS if is_dict and key in entry), _KEYPOINTS[0])
         keypoints = entry[key] if is_dict else entry
+        if is_dict and _SCORES in entry:
+            keypoints = np.column_stack([keypoints, entry[_SCORES]])
         skeleton = self._skeleton or named
         if is_dict and _FEET in entry and np.size(keypoints) == 3 * len(SKELETONS["coco"]):
             keypoints = [*np.ravel(keypoints), *np.ravel(entry[_FEET])]
@@ -207,7 +212,8 @@ def _load(file: Path) -> Any:
 
 
 def _dicts(content: Any) -> list[dict[str, Any]]:
-    return [entry for entry in content if isinstance(entry, dict)] if content else []
+    entries = content if isinstance(content, list) else []
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _named(categories: Any) -> str | None:
