@@ -15,14 +15,17 @@ from .open_set import OpenSet, open_set
 from .ranking import RankedQueries, evaluate_rank, rank_queries
 from .reassociation import Reassociation, reassociate
 from .reranking import RerankedDistances
+from .shared_parts import PartFeatures, SharedPartDistances
 
 __all__ = [
     "EvaluationError",
     "OpenSet",
     "PairwiseDistances",
+    "PartFeatures",
     "RankedQueries",
     "Reassociation",
     "RerankedDistances",
+    "SharedPartDistances",
     "evaluate_rank",
     "multi_query",
     "open_set",
