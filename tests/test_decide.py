@@ -189,6 +189,19 @@ def test_the_probability_rises_with_the_score_and_with_the_prior(pairs, calibrat
         assert low - 0.1 < share < low + 0.35
 
 
+def test_a_probability_has_an_interval_that_narrows_with_people(calibration):
+    pytest.importorskip("sklearn")
+    few = calibrate(score_pairs(*seen(10, noise=1.0)), CARD, "few people")
+    scores = np.linspace(0, 0.6, 9)
+    widths = []
+    for one in (few, calibration):
+        (low, high), middle = one.interval(scores), one.probability(scores)
+        assert (low <= middle + 0.01).all() and (middle <= high + 0.01).all()
+        assert (np.diff(low) > 0).all() and 0 <= low.min() < high.max() <= 1
+        widths.append((high - low).mean())
+    assert widths[0] > 1.5 * widths[1]
+
+
 def test_the_extra_is_named_if_it_is_not_installed(pairs, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(RetrievalError, match=r"torchreid-magnifier\[search\]"):

@@ -30,6 +30,8 @@ RATES = (0.1, 0.01, 0.001)
 _MOST = 500_000  # pairs of either kind
 _REPLICATES = 200  # of the bootstrap
 _FEWEST = 30  # false matches that a threshold needs to be known within about 30 % ("rule of 30")
+_CURVES = 50  # replicates that a probability's interval is of
+_EDGES = 401  # of the bins that these are fitted to
 _SAMPLE = 1000  # scores of different people that a calibration keeps
 # Scores of a gallery are another distribution: so unlikely by chance, and so far apart.
 _CHANCE, _APART = 0.001, 0.1
@@ -99,6 +101,7 @@ class Calibration:
         equal_error: rate where as many pairs of one person are missed as pairs of two are taken for
             one, with ``equal_error_low`` and ``equal_error_high``, and the similarity there.
         slope, intercept: of the logistic curve, see :meth:`probability`.
+        repeated: slope and intercept of the bootstrap's curves, see :meth:`interval`.
         sample: sorted scores of different people.
     """
 
@@ -117,6 +120,7 @@ class Calibration:
     equal_error_at: float
     slope: float
     intercept: float
+    repeated: tuple[tuple[float, float], ...] = dataclasses.field(repr=False)
     sample: tuple[float, ...] = dataclasses.field(repr=False)
 
     def __str__(self) -> str:
@@ -177,8 +181,14 @@ class Calibration:
             scores: cosine similarities, of any shape.
             prior: how probable it is before the score is known.
         """
-        odds = self.slope * np.asarray(scores) + self.intercept + np.log(prior / (1 - prior))
-        return np.asarray(1 / (1 + np.exp(-odds)))
+        return _probability(self.slope, self.intercept, np.asarray(scores), prior)
+
+    def interval(self, scores: np.ndarray, prior: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+        """Return the 95 % interval of each probability, by the bootstrap over people."""
+        scores = np.asarray(scores)
+        curves = [_probability(*curve, scores, prior) for curve in self.repeated]
+        low, high = np.percentile(curves, [2.5, 97.5], axis=0)
+        return low, high
 
     def to_json(self) -> str:
         """Return the calibration as a JSON object."""
@@ -197,6 +207,7 @@ class Calibration:
             values["made"] = card_from_json(json.dumps(values["made"]))
             values["thresholds"] = tuple(Threshold(**one) for one in values["thresholds"])
             lists = {key: tuple(values[key]) for key in ("sample", "too_few")}
+            lists["repeated"] = tuple((float(a), float(b)) for a, b in values["repeated"])
             return cls(**{**values, **lists})
         except OSError as error:
             raise RetrievalError(f"{path}: {error.strerror}") from error
@@ -370,6 +381,12 @@ def calibrate(
     scores = np.concatenate([pairs.same, pairs.other])[:, None]
     labels = np.repeat([1, 0], [len(pairs.same), len(pairs.other)])
     fitted = LogisticRegression(C=1e6, class_weight="balanced").fit(scores, labels)
+    bins = _Bins(pairs)
+    curves = []
+    for draw in draws[:_CURVES]:
+        centres, kinds, weights = bins.weighted(draw)
+        curve = LogisticRegression(C=1e6).fit(centres, kinds, weights)
+        curves.append((float(curve.coef_[0, 0]), float(curve.intercept_[0])))
     sample = np.quantile(pairs.other, np.linspace(0, 1, min(_SAMPLE, len(pairs.other))))
     return Calibration(
         made=made,
@@ -387,6 +404,7 @@ def calibrate(
         equal_error_at=float(at_all[1]),
         slope=float(fitted.coef_[0, 0]),
         intercept=float(fitted.intercept_[0]),
+        repeated=tuple(curves),
         sample=tuple(sample.round(6).tolist()),
     )
 
@@ -520,6 +538,37 @@ class _Curves:
         """The share of pairs of one person at or above thresholds."""
         count = np.searchsorted(-self._same, -np.asarray(thresholds), side="right")
         return np.where(count > 0, same[count - 1], 0.0)
+
+
+class _Bins:
+    """Counts of the pairs by their score, for any weights of the people: many fits cost little."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        edges = np.quantile(np.concatenate([pairs.same, pairs.other]), np.linspace(0, 1, _EDGES))
+        self._same, self._other = (
+            np.searchsorted(edges[1:-1], scores) for scores in (pairs.same, pairs.other)
+        )
+        self._centres = (edges[1:] + edges[:-1]) / 2
+        self._people = pairs.same_people, pairs.other_people.T
+
+    def weighted(self, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return scores (2 B, 1), kinds 1 and 0, and weights, of each kind the same in sum."""
+        same, (left, right) = self._people
+        weights = [
+            np.bincount(number, weight, len(self._centres))
+            for number, weight in (
+                (self._same, draw[same]),
+                (self._other, draw[left] * draw[right]),
+            )
+        ]
+        balanced = np.concatenate([w * len(self._same) / max(w.sum(), 1) for w in weights])
+        count = len(self._centres)
+        return np.tile(self._centres, 2)[:, None], np.repeat([1, 0], count), balanced
+
+
+def _probability(slope: float, intercept: float, scores: np.ndarray, prior: float) -> np.ndarray:
+    odds = slope * scores + intercept + np.log(prior / (1 - prior))
+    return np.asarray(1 / (1 + np.exp(-odds)))
 
 
 def _needed(rate: float) -> int:
