@@ -24,7 +24,7 @@ from torchreid_magnifier.inference.decide import calibrate, score_pairs
 from torchreid_magnifier.inference.embedding_files import read_embeddings
 from torchreid_magnifier.inference.embeddings import Embeddings
 from torchreid_magnifier.inference.evaluate import measure
-from torchreid_magnifier.inference.group import agreement, group
+from torchreid_magnifier.inference.group import METHODS, agreement, group
 
 GROUPED = 100  # people
 JUNK, DISTRACTOR = -1, 0
@@ -103,7 +103,7 @@ def grouping(test: People) -> None:
     calibration = calibrate(pairs, known.embeddings.card, "the other people", replicates=20)
     print(f"groups: {len(some.pids)} pictures of {GROUPED} people")
     for rate in (0.01, 0.001):
-        for method in ("average", "complete", "single", "hdbscan"):
+        for method in METHODS:
             found = group(some.embeddings, calibration.threshold(rate), method)
             print(f"  {method} at {rate:.1%}: {agreement(found, some.pids)}", flush=True)
 

@@ -84,7 +84,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--method",
         choices=METHODS,
         default=METHODS[0],
-        help="linkage of agglomerative clustering, or hdbscan for very many (default: average)",
+        help="linkage of agglomerative clustering, or hdbscan, which looks for thresholds of its "
+        "own (default: average)",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="path, frame, person of each")
     parser.add_argument(

@@ -17,9 +17,10 @@ from .errors import RetrievalError, missing_extra
 from .index import as_float
 from .sources import NO_FRAME
 
-METHODS = ("average", "complete", "single", "hdbscan")
-Method: TypeAlias = Literal["average", "complete", "single", "hdbscan"]
+METHODS = ("average", "complete", "hdbscan")
+Method: TypeAlias = Literal["average", "complete", "hdbscan"]
 
+_CLUSTER = 4  # pictures that HDBSCAN needs of a person
 _MOST = 20_000  # pictures whose distances to each other fit into memory: 3 GB
 
 
@@ -57,10 +58,10 @@ def group(embeddings: Embeddings, threshold: float, method: Method = "average") 
         threshold: cosine similarity from which on two pictures are one person's, see
             ``Calibration.threshold``.
         method: linkage of agglomerative clustering, in which two groups are joined as long as
-            their ``average``, their smallest (``complete``) or their largest (``single``)
-            similarity is at least the threshold; or ``hdbscan`` (Campello et al., 2013), which
-            joins what the threshold joins at least, and needs no matrix of all pairs. A picture
-            that it takes for noise is a person by itself.
+            their ``average`` or their smallest (``complete``) similarity is at least the threshold;
+            or ``hdbscan`` (Campello et al., 2013), which finds thresholds of its own by density and
+            needs no matrix of all pairs. What it takes for noise, anybody with fewer than four
+            pictures, is a person for each picture.
 
     Returns:
         Number of the person in each picture, from 0, by first appearance, (N,).
@@ -85,10 +86,9 @@ def group(embeddings: Embeddings, threshold: float, method: Method = "average") 
         return np.zeros(1, int)
     unit = as_float(embeddings.vectors, normalise=True).numpy()
     if method == "hdbscan":
-        reach = float(np.sqrt(max(2 - 2 * threshold, 0)))  # as Euclidean distance of unit vectors
-        found = HDBSCAN(
-            min_cluster_size=2, min_samples=1, cluster_selection_epsilon=reach, copy=True
-        ).fit_predict(unit)
+        found = np.full(count, -1)
+        if count >= _CLUSTER:
+            found = HDBSCAN(_CLUSTER, min_samples=_CLUSTER - 1, copy=True).fit_predict(unit)
         found[found < 0] = found.max() + 1 + np.arange((found < 0).sum())
     else:
         if count > _MOST:
