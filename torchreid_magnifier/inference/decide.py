@@ -382,11 +382,11 @@ def calibrate(
     labels = np.repeat([1, 0], [len(pairs.same), len(pairs.other)])
     fitted = LogisticRegression(C=1e6, class_weight="balanced").fit(scores, labels)
     bins = _Bins(pairs)
-    curves = []
+    repeated_curves = []
     for draw in draws[:_CURVES]:
         centres, kinds, weights = bins.weighted(draw)
-        curve = LogisticRegression(C=1e6).fit(centres, kinds, weights)
-        curves.append((float(curve.coef_[0, 0]), float(curve.intercept_[0])))
+        logistic = LogisticRegression(C=1e6).fit(centres, kinds, weights)
+        repeated_curves.append((float(logistic.coef_[0, 0]), float(logistic.intercept_[0])))
     sample = np.quantile(pairs.other, np.linspace(0, 1, min(_SAMPLE, len(pairs.other))))
     return Calibration(
         made=made,
@@ -404,7 +404,7 @@ def calibrate(
         equal_error_at=float(at_all[1]),
         slope=float(fitted.coef_[0, 0]),
         intercept=float(fitted.intercept_[0]),
-        repeated=tuple(curves),
+        repeated=tuple(repeated_curves),
         sample=tuple(sample.round(6).tolist()),
     )
 
