@@ -1,9 +1,19 @@
-"""The smallest data that a training takes."""
+"""The smallest data that a training takes, and a configuration of such a training."""
 
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
+
+RUN = {
+    "model": {"pretrained": False},
+    "data": {"height": 64, "width": 32, "workers": 0},
+    "sampler": {"train_sampler": "RandomIdentitySampler"},
+    "train": {"max_epoch": 1, "batch_size": 16, "stepsize": [10]},
+    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
+    "test": {"ranks": [1]},
+}
 
 
 def write_noise(root: Path) -> None:
@@ -27,3 +37,10 @@ def write_noise(root: Path) -> None:
                 ):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def write_config(path: Path, **changes: dict) -> Path:
+    """Write ``RUN`` on the CPU with changes ``section={key: value}``; returns the path."""
+    tree = {section: RUN.get(section, {}) | changes.get(section, {}) for section in RUN | changes}
+    path.write_text(yaml.safe_dump(tree | {"use_gpu": False}))
+    return path

@@ -17,6 +17,7 @@ import torchreid
 import yaml
 from filelock import FileLock
 from networks import knowing_slim, small
+from noise_data import write_config
 from PIL import Image
 
 from torchreid_magnifier.cli import main
@@ -30,33 +31,17 @@ from torchreid_magnifier.training.resume import Result
 
 DATASETS = torchreid.data.register_image_dataset.__globals__["__image_datasets"]
 
-SMALL = {
-    "model": {"name": "magnifiernet_r18", "pretrained": False, "options": {"backbone": "slim"}},
-    "data": {
-        "sources": ["market1501_masks"],
-        "targets": ["market1501"],
-        "height": 64,
-        "width": 32,
-        "workers": 0,
-    },
-    "sampler": {"train_sampler": "RandomIdentitySampler"},
-    "train": {"max_epoch": 1, "batch_size": 16, "stepsize": [10]},
-    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
-    "test": {"ranks": [1]},
-}
-
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory, noise_root) -> list[str]:
     """Two stages of an epoch each, as files."""
-    folder, paths = tmp_path_factory.mktemp("configs"), []
-    for loss in ("triplet", "triplet_sd"):
-        tree = SMALL | {"loss": SMALL["loss"] | {"name": loss}}
-        tree["data"] = SMALL["data"] | {"root": str(noise_root)}
-        path = folder / f"{loss}.yaml"
-        path.write_text(yaml.safe_dump(tree))
-        paths.append(str(path))
-    return paths
+    folder = tmp_path_factory.mktemp("configs")
+    model = {"name": "magnifiernet_r18", "options": {"backbone": "slim"}}
+    data = {"sources": ["market1501_masks"], "targets": ["market1501"], "root": str(noise_root)}
+    return [
+        str(write_config(folder / f"{loss}.yaml", model=model, data=data, loss={"name": loss}))
+        for loss in ("triplet", "triplet_sd")
+    ]
 
 
 @pytest.fixture(scope="module")

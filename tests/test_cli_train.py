@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchreid
-import yaml
+from noise_data import write_config
 from torch.utils.data import DataLoader
 
 from torchreid_magnifier.cli import main
@@ -22,28 +22,20 @@ from torchreid_magnifier.training.loaders import keeping_workers
 from torchreid_magnifier.training.optim import use_fused
 from torchreid_magnifier.training.resume import newest
 
-SMALL = {
-    "model": {"name": "osnet_x0_25", "pretrained": False},
-    "data": {"height": 64, "width": 32, "workers": 0},
-    "sampler": {"train_sampler": "RandomIdentitySampler"},
-    "train": {"max_epoch": 2, "batch_size": 16, "stepsize": [10]},
-    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
-    "test": {"ranks": [1]},
-}
-
 
 @pytest.fixture
 def config(tmp_path, noise_root):
     """Write a YAML of the small run with changes ``section={key: value}``; gives its path."""
 
     def write(name: str = "run", **changes) -> str:
-        tree = {section: dict(keys) for section, keys in SMALL.items()}
-        tree["data"] |= {"root": str(noise_root), "save_dir": str(tmp_path / f"log-{name}")}
+        own = {
+            "model": {"name": "osnet_x0_25"},
+            "data": {"root": str(noise_root), "save_dir": str(tmp_path / f"log-{name}")},
+            "train": {"max_epoch": 2},
+        }
         for section, keys in changes.items():
-            tree.setdefault(section, {}).update(keys)
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(tree))
-        return str(path)
+            own[section] = own.get(section, {}) | keys
+        return str(write_config(tmp_path / f"{name}.yaml", **own))
 
     return write
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import several_processes
 import torch
-import yaml
+from noise_data import write_config
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.distributed import launch
@@ -110,18 +110,16 @@ def test_processes_draw_apart():
 
 def test_a_run_goes_on_with_any_number_of_processes(noise_root, tmp_path, capsys):
     """One process, then two, then one; what two found is what one finds in their checkpoint."""
-    tree = {
-        "model": {"name": "magnifiernet_r18", "pretrained": False},
-        "data": {"sources": ["market1501_masks"], "root": str(noise_root), "height": 64},
-        "sampler": {"train_sampler": "RandomIdentitySampler"},
-        "train": {"batch_size": 16, "stepsize": [10]},
-        "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
-        "test": {"ranks": [1], "batch_size": 2},
-        "use_gpu": False,
-    }
-    tree["data"] |= {"width": 32, "workers": 0, "save_dir": str(tmp_path / "log")}
-    config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump(tree))
+    config = write_config(
+        tmp_path / "run.yaml",
+        model={"name": "magnifiernet_r18"},
+        data={
+            "sources": ["market1501_masks"],
+            "root": str(noise_root),
+            "save_dir": str(tmp_path / "log"),
+        },
+        test={"batch_size": 2},
+    )
     train = ["train", "--config-file", str(config)]
 
     def files():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torchreid
-import yaml
+from noise_data import write_config
 from PIL import Image
 
 from torchreid_magnifier import SAN, open_network
@@ -30,22 +30,12 @@ from torchreid_magnifier.training.config import (
 )
 from torchreid_magnifier.training.engine import Engine
 
-TREE = {
-    "model": {"name": "osnet_x0_25", "pretrained": False},
-    "data": {"height": 64, "width": 32, "workers": 0},
-    "sampler": {"train_sampler": "RandomIdentitySampler"},
-    "train": {"max_epoch": 1, "batch_size": 16, "stepsize": [10]},
-    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
-    "test": {"ranks": [1], "eval_freq": 1},
-    "use_gpu": False,
-}
-
 
 @pytest.fixture
 def train(tmp_path, noise_root):
     """``train("train.max_epoch 2")``: the exit status of a small run into ``tmp_path / "log"``."""
-    file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(TREE))
+    model, test = {"name": "osnet_x0_25"}, {"eval_freq": 1}
+    file = write_config(tmp_path / "run.yaml", model=model, test=test)
 
     def run(options: str = "", root: Path = noise_root) -> int:
         given = ["--config-file", str(file), "--root", str(root), *options.split()]

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import torch
 import torchreid
-import yaml
+from noise_data import write_config
 from own import FOLDER, registered
 from PIL import Image
 
@@ -23,28 +23,12 @@ from torchreid_magnifier.cli import main
 from torchreid_magnifier.inference.open import open_network
 
 MAIN_PY = Path(torchreid.__file__).parents[1] / "scripts" / "main.py"
-RUN = {
-    "model": {"name": "stripes", "pretrained": False},
-    "data": {
-        "sources": ["market1501"],
-        "targets": ["market1501"],
-        "height": 96,
-        "width": 32,
-        "workers": 0,
-    },
-    "sampler": {"train_sampler": "RandomIdentitySampler"},
-    "train": {"max_epoch": 1, "batch_size": 16, "stepsize": [10]},
-    "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
-    "test": {"ranks": [1]},
-    "use_gpu": False,
-}
 
 
-def write_config(folder: Path, root: Path) -> Path:
-    path = folder / "stripes.yaml"
-    data = RUN["data"] | {"root": str(root), "save_dir": str(folder / "log")}
-    path.write_text(yaml.safe_dump(RUN | {"data": data}))
-    return path
+def config_in(folder: Path, root: Path) -> Path:
+    data = {"sources": ["market1501"], "targets": ["market1501"], "height": 96}
+    data |= {"root": str(root), "save_dir": str(folder / "log")}
+    return write_config(folder / "stripes.yaml", model={"name": "stripes"}, data=data)
 
 
 def in_processes(*arguments: object) -> str:
@@ -76,14 +60,14 @@ def own_models():
 def trained(own_models, noise_root, tmp_path_factory):
     """Configuration and checkpoint of a run by ``train``."""
     folder = tmp_path_factory.mktemp("stripes")
-    config = write_config(folder, noise_root)
+    config = config_in(folder, noise_root)
     assert main(["train", "--config-file", str(config)]) == 0
     return config, folder / "log" / "model" / "model.pth.tar-1"
 
 
 @pytest.mark.skipif(not MAIN_PY.is_file(), reason="this torchreid comes without its scripts")
 def test_torchreids_own_script_trains_and_tests_it(noise_root, tmp_path):
-    printed = in_processes(MAIN_PY, "--config-file", write_config(tmp_path, noise_root))
+    printed = in_processes(MAIN_PY, "--config-file", config_in(tmp_path, noise_root))
     assert "* Stripes epoch means: loss_orthogonality" in printed
     assert "Checkpoint saved" in printed and "Rank-1" in printed
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .precision import widened
+
 
 def require_two_identities(targets: Tensor) -> None:
     """Looks through the identities of a batch.
@@ -60,8 +62,7 @@ class BatchHardTripletLoss(nn.Module):
             require_two_identities(targets)
         same = targets[:, None] == targets
         with torch.autocast(features.device.type, enabled=False):
-            if features.dtype in (torch.float16, torch.bfloat16):
-                features = features.float()
+            features = widened(features)
             squares = features.square().sum(1)
             distances = torch.addmm(squares[:, None] + squares, features, features.T, alpha=-2)
             distances = distances.clamp_min(1e-12).sqrt()

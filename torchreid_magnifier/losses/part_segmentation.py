@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .batch import mean_over_processes
 from .forward_pass import BatchRatio, mean_ratio
+from .precision import widened
 
 
 class PartSegmentationLoss(nn.Module):
@@ -65,8 +66,7 @@ def part_cross_entropy(logits: Tensor, labels: Tensor) -> BatchRatio:
     """
     num_parts = logits.shape[1]
     with torch.autocast(logits.device.type, enabled=False):
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+        logits = widened(logits)
         pixel_loss = F.cross_entropy(logits, labels, reduction="none").flatten()
         part = labels.flatten()
         sums = pixel_loss.new_zeros(num_parts).index_add(0, part, pixel_loss)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch import mean_over_processes
+from .precision import widened
 
 
 def pairwise_cosines(features: Tensor, eps: float = 1e-6) -> Tensor:
@@ -74,8 +75,7 @@ class SemanticDiversityLoss(nn.Module):
                 f"and K >= 2, got {tuple(features.shape)}."
             )
         with torch.autocast(features.device.type, enabled=False):
-            if features.dtype in (torch.float16, torch.bfloat16):
-                features = features.float()
+            features = widened(features)
             loss = mean_pairwise_cosine(features, self.eps)
             if not self.positive_only:
                 return loss

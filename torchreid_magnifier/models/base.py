@@ -22,9 +22,9 @@ from ..losses.batch import whole_batch
 from ..losses.distillation import cosine_distillation, similarity_distillation
 from ..losses.forward_pass import BatchRatio, BatchSum, ForwardPass, ShareWeight, scalar
 from ..losses.log import LossLog
+from ..losses.precision import widened
 from ..parts import NUM_PARTS
 from .folding import optimized
-from .layers import widened
 
 Model = TypeVar("Model", bound="ReIDModel")
 

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+from ..losses.precision import widened
+
 
 class BNNeck(nn.BatchNorm1d):
     """Batch normalisation without a shift, between an embedding and its classifier.
@@ -57,11 +59,6 @@ def classifier(channels: int, num_classes: int, bias: bool = False) -> nn.Linear
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """Return half precision as float32: everything after the convolutions is computed there."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def global_max_pool(features: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..losses.batch import mean_over_processes
+from ..losses.precision import widened
 from ..parts import NUM_PARTS
-from .layers import widened
 
 
 def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:

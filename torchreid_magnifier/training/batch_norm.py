@@ -1,11 +1,11 @@
 """Batch normalisation by the statistics of the whole batch."""
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..losses.batch import mean_over_processes
+from ..losses.precision import widened
 
 
 class CPUSyncBatchNorm(_BatchNorm):
@@ -17,7 +17,7 @@ class CPUSyncBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        x = widened(input)
         dims = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         mean = mean_over_processes(x.mean(dims))

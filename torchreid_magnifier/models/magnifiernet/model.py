@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from ...losses.forward_pass import ShareWeight
 from ...losses.metrics import mean_iou
 from ...losses.part_segmentation import part_cross_entropy
+from ...losses.precision import widened
 from ...losses.semantic_diversity import SemanticDiversityLoss
 from ...parts import PARTS
 from ..backbones import build_backbone
 from ..base import Embedding, ReIDModel, TrainOutput
-from ..layers import classifier, projected, widened
+from ..layers import classifier, projected
 from ..regions import SCALINGS, region_maps, region_shares, selection, shrink_labels
 from .global_branch import GlobalBranch
 from .mask_module import MaskModule

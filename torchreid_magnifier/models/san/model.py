@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ...losses.decoder_triplet import NUM_INSTANCES, DecoderTripletLoss
 from ...losses.forward_pass import BatchSum
+from ...losses.precision import widened
 from ..backbones import build_backbone
 from ..base import Embedding, ReIDModel, TrainOutput
-from ..layers import global_average_pool, widened
+from ..layers import global_average_pool
 from .decoder import Decoded, TextureDecoder
 
 EMBEDDING_SIZE = 512
