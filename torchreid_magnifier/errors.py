@@ -1,6 +1,7 @@
 """The base class of the errors that this package raises on purpose, and how they list things."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 _LISTED = 5  # lines of a kind that a message shows
 
@@ -21,3 +22,9 @@ def listed(what: str, lines: Sequence[str]) -> str:
     if len(lines) > _LISTED:
         shown.append(f"  ... and {len(lines) - _LISTED} more")
     return "\n".join(shown)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'a' or 'b'?"``, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

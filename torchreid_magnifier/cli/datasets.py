@@ -4,7 +4,7 @@ import argparse
 
 from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..registry import dataset_names
-from ..training.config import ConfigError, closest
+from ..training.config import require_known
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +24,7 @@ def check_dataset(name: str) -> None:
     Raises:
         ConfigError: it is not.
     """
-    known = dataset_names()
-    if name not in known:
-        raise ConfigError(
-            f"--dataset: unknown name {name!r}{closest(name, known)} "
-            f"(all names: {', '.join(sorted(known))})"
-        )
+    require_known("--dataset", [name], dataset_names())
 
 
 def chosen_dataset(args: argparse.Namespace) -> EvaluationSet:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,18 @@ _SHOWN = 8  # names of what is in a folder
 _LOOKED_AT = 200  # entries of a folder in which a misplaced one is searched for
 # Local variables of dataset classes that say what they were reading.
 _TELLING = re.compile("path|name|file|dir|info|line|pattern|pid|cam|split", re.IGNORECASE)
+
+
+def answerable(query: Iterable[tuple[int, int]], gallery: Iterable[tuple[int, int]]) -> list[int]:
+    """Return the places of the queries whose person is in the gallery by another camera.
+
+    Args:
+        query, gallery: person and camera of each image.
+    """
+    cameras = defaultdict(set)
+    for pid, camid in gallery:
+        cameras[pid].add(camid)
+    return [place for place, (pid, camid) in enumerate(query) if cameras[pid] - {camid}]
 
 
 def read_dataset(name: str, root: str | os.PathLike[str], **kwargs: Any) -> Any:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..errors import closest
 from ..models.magnifiernet import variants as magnifiernet
 from ..models.san import model as san
-from ..training.config import ConfigError, closest
+from ..training.config import ConfigError
 
 COMPONENTS = ("G", "M", "SAB", "SFB", "SD")
 SAN_COMPONENTS = ("encoder", "reconstruction", "constraints")

@@ -24,7 +24,13 @@ from ..registry import (
     model_names,
     trains_only,
 )
-from .config import ConfigError, closest, optimizer_arguments, plain, scheduler_arguments
+from .config import (
+    ConfigError,
+    optimizer_arguments,
+    plain,
+    require_known,
+    scheduler_arguments,
+)
 from .teacher import open_teacher
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -49,13 +55,13 @@ def check(cfg: CfgNode) -> None:
             f"this command trains on images, found data.type {cfg.data.type!r}: "
             "for video take torchreid's own scripts/main.py"
         )
-    _known("model.name", [cfg.model.name], model_names())
-    _known("loss.name", [cfg.loss.name], loss_names())
-    _known("data.sources", cfg.data.sources, dataset_names())
-    _known("data.targets", cfg.data.targets, dataset_names())
-    _known("data.transforms", cfg.data.transforms, TRANSFORMS)
-    _known("sampler.train_sampler", [cfg.sampler.train_sampler], SAMPLERS)
-    _known("test.dist_metric", [cfg.test.dist_metric], METRICS)
+    require_known("model.name", [cfg.model.name], model_names())
+    require_known("loss.name", [cfg.loss.name], loss_names())
+    require_known("data.sources", cfg.data.sources, dataset_names())
+    require_known("data.targets", cfg.data.targets, dataset_names())
+    require_known("data.transforms", cfg.data.transforms, TRANSFORMS)
+    require_known("sampler.train_sampler", [cfg.sampler.train_sampler], SAMPLERS)
+    require_known("test.dist_metric", [cfg.test.dist_metric], METRICS)
     _check_numbers(cfg)
     model = _model(cfg)
     _check_model(cfg, model)
@@ -151,15 +157,6 @@ def check_writable(folder: str | Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"data.save_dir: cannot write into {folder}: {error}") from error
-
-
-def _known(key: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ConfigError(
-                f"{key}: unknown name {name!r}{closest(name, known)} "
-                f"(all names: {', '.join(sorted(known))})"
-            )
 
 
 def _check_model(cfg: CfgNode, model: nn.Module) -> None:

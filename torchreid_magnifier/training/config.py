@@ -6,8 +6,7 @@ refuses: ``model.options``, a free mapping of the named model's options, such as
 and the section ``teacher``.
 """
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 import yaml
 from yacs.config import CfgNode
 
-from ..errors import MagnifierError
+from ..errors import MagnifierError, closest
 from ..files import ListError, read_text
 
 DEFAULTS: dict[str, Any] = {
@@ -275,10 +274,18 @@ def run_arguments(cfg: CfgNode) -> dict[str, Any]:
     return _select(cfg, _RUN)
 
 
-def closest(name: str, known: Sequence[str]) -> str:
-    """Return ``"; did you mean 'a' or 'b'?"``, or nothing where no known name is near."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+def require_known(key: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """Check that names are among the known ones.
+
+    Raises:
+        ConfigError: with ``key``, where they were given, and the nearest names.
+    """
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{key}: unknown name {name!r}{closest(name, known)} "
+                f"(all names: {', '.join(sorted(known))})"
+            )
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

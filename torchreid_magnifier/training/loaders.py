@@ -13,19 +13,19 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset, get_worker_in
 from torchreid import data as torchreid_data
 from yacs.config import CfgNode
 
-from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, check_identities, read_here
-from ..data.reading import explained
+from ..data.datasets import check_identities, read_here
+from ..data.reading import answerable, explained
 from ..data.transforms import keeping_random_states
 from ..distributed.processes import Processes
 from ..errors import MagnifierError
 from ..images import image_size
 from ..machine import shared_memory
+from ..models.base import RGB, SIDECAR_CHANNELS
 from .config import ConfigError, datamanager_arguments
 
 _POOL = "patchpool"  # of torchreid's random_patch, which pastes patches of earlier images
 _APART = 1_000_003  # between the seeds of two processes; more than one has workers
 _PREFETCHED = 2  # batches that PyTorch lets each worker have ready
-_FURTHER_CHANNELS = {MASKS_SUFFIX: 1, TEXTURES_SUFFIX: 6}
 
 
 def read_data(cfg: CfgNode) -> Any:
@@ -130,10 +130,7 @@ def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any]) -> None
             raise ConfigError(f"data.targets: {name} has no {which} images to test on")
         for path, *_ in images:
             image_size(path)
-    cameras: dict[int, set[int]] = {}
-    for _, pid, camid, *_ in samples["gallery"]:
-        cameras.setdefault(pid, set()).add(camid)
-    if not any(cameras.get(pid, set()) - {camid} for _, pid, camid, *_ in samples["query"]):
+    if not answerable(*([sample[1:3] for sample in images] for images in samples.values())):
         raise ConfigError(
             f"data.targets: no query's person is in the gallery of {name} by another camera: the "
             "test would have nobody to find. See how its identities and cameras are named"
@@ -146,10 +143,10 @@ def _check_shared_memory(cfg: CfgNode) -> None:
     if free is None or not workers:
         return
     pixels = 4 * cfg.data.height * cfg.data.width  # bytes of a channel
-    sizes = [3 * cfg.test.batch_size]
+    sizes = [RGB * cfg.test.batch_size]
     if not cfg.test.evaluate:
-        further = [n for end, n in _FURTHER_CHANNELS.items() if cfg.data.sources[0].endswith(end)]
-        sizes.append((3 + sum(further)) * cfg.train.batch_size)
+        kind = cfg.data.sources[0].rpartition("_")[2]
+        sizes.append((RGB + SIDECAR_CHANNELS.get(kind, 0)) * cfg.train.batch_size)
     each = _PREFETCHED * max(sizes) * pixels  # of a worker
     if workers * each > free:
         raise ConfigError(

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchreid import metrics as torchreid_metrics
 
 from ...data.datasets import plain_name
-from ...data.reading import read_dataset
-from ...evaluation import evaluate_rank
+from ...data.reading import answerable, read_dataset
+from ...errors import closest
+from ...evaluation import PairwiseDistances, evaluate_rank
+from ...evaluation.distances import whole
 from ...models.base import Embedding
 from ...registry import trains_only
-from ...training.config import closest
 from ..errors import ExplainError
 
 
@@ -51,10 +51,7 @@ class EvaluationSet(NamedTuple):
 
     def answerable(self) -> list[int]:
         """Return the queries whose person is in the gallery by another camera: those that count."""
-        cameras: dict[int, set[int]] = {}
-        for sample in self.gallery:
-            cameras.setdefault(sample.pid, set()).add(sample.camid)
-        return [i for i, q in enumerate(self.query) if cameras.get(q.pid, set()) - {q.camid}]
+        return answerable(*([s[1:3] for s in side] for side in (self.query, self.gallery)))
 
     def named(self, names: Sequence[str]) -> list[int]:
         """Return the queries of these paths, or with these names of files.
@@ -210,10 +207,8 @@ def see_evaluation_set(
             assert batch.regions is not None, "the network has no features of regions"
             regions.append(batch.regions.half())
     count, vectors = len(images.query), torch.cat(embeddings)
-    distances = torchreid_metrics.compute_distance_matrix(
-        vectors[:count], vectors[count:], "cosine"
-    )
-    found = Search(distances.numpy(), images.query, images.gallery)
+    distances = whole(PairwiseDistances(vectors[:count], vectors[count:], "cosine"))
+    found = Search(distances, images.query, images.gallery)
     if not with_regions:
         return SeenSet(found, None, None)
     of_regions = torch.cat(regions)

@@ -5,12 +5,12 @@ forward gives the stages ``(N, C, h, w)``, shallow to deep. Nothing else is aske
 network of another width or from another library needs no edit of a model.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from ...errors import closest
 from . import osnet, resnet, timm
 
 Builder = Callable[..., nn.Module]
@@ -39,11 +39,9 @@ def build_backbone(name: str, pretrained: bool = False, **options: Any) -> nn.Mo
     if name.startswith(timm.PREFIX):
         return timm.build(name.removeprefix(timm.PREFIX), pretrained, **options)
     if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, _BUILDERS, n=3)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(
-            f"Unknown backbone {name!r}{hint} Known are {', '.join(_BUILDERS)}, any timm/NAME, and "
-            "what register_backbone adds."
+            f"Unknown backbone {name!r}{closest(name, _BUILDERS)} (known: {', '.join(_BUILDERS)}, "
+            "any timm/NAME, and what register_backbone adds)"
         )
     return _BUILDERS[name](pretrained=pretrained, **options)
 
