@@ -3,19 +3,29 @@
 Launched as ``tests/several_processes.py <folder>``, it leaves ``found.pt`` there.
 """
 
+import hashlib
 import math
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import torch
 import torchreid
 from networks import small
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from torchreid_magnifier.distributed.launch import joined
 from torchreid_magnifier.distributed.processes import ALONE, Processes
+from torchreid_magnifier.hub import Card
+from torchreid_magnifier.inference import extract
+from torchreid_magnifier.inference.evaluate import evaluate
+from torchreid_magnifier.inference.explain.rankings import EvaluationSet, Sample
+from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.parts import NUM_PARTS
 from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.loaders import share_of_training
@@ -127,6 +137,42 @@ def failure(processes: Processes) -> list[str]:
     return processes.gather(raised)
 
 
+def prepare(folder: Path) -> None:
+    """Write pictures, and an unfinished extraction of one process whose chunks have a hole."""
+    extract.CHUNK = 4
+    (folder / "people").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(22):
+        pixels = generator.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "people" / f"{number:02}.png")
+    (folder / "people" / "05.png").write_bytes(b"no image")
+    with mock.patch.object(extract, "write_embeddings", side_effect=OSError("full")):
+        with suppress(OSError):
+            extraction(ALONE, folder, "holes")
+    for chunk in (0, 1, 4):
+        (folder / "holes.npz.partial" / f"{chunk:06}.npz").unlink()
+
+
+def network() -> Network:
+    return Network(small("magnifiernet_r18").eval(), Card("made", "magnifiernet_r18", 32, 32))
+
+
+def extraction(processes: Processes, folder: Path, name: str) -> tuple:
+    extract.CHUNK = 4
+    out = folder / f"{name}.npz"
+    written = extract.extract(
+        network(), [folder / "people"], out, batch_size=2, workers=1, processes=processes
+    )
+    return written, hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+def evaluated(processes: Processes, folder: Path) -> dict:
+    paths = [path for path in sorted(map(str, (folder / "people").iterdir())) if "05" not in path]
+    people = [Sample(path, number // 3, number % 3, 0) for number, path in enumerate(paths)]
+    images = EvaluationSet(people[::3], people[1::3] + people[2::3])
+    return evaluate(network(), images, batch_size=4, processes=processes)
+
+
 def measure(processes: Processes) -> dict:
     """All that one process and several must have alike."""
     return {
@@ -149,9 +195,17 @@ def differences(found: dict, expected: dict) -> dict[str, float]:
 
 
 def main(folder: Path) -> None:
-    expected = measure(ALONE) if os.environ["RANK"] == "0" else {}
+    expected = {}
+    if os.environ["RANK"] == "0":
+        prepare(folder)
+        expected = measure(ALONE)
+        expected["extraction"] = extraction(ALONE, folder, "one")
+        expected["evaluation"] = evaluated(ALONE, folder)
     with joined(use_gpu=False) as processes:
         found = measure(processes)
+        found["extraction"] = extraction(processes, folder, "two")
+        found["went on"] = extraction(processes, folder, "holes")
+        found["evaluation"] = evaluated(processes, folder)
         sums = [
             [float(tensor.double().sum()) for tensor in step["weights"].values()]
             for step in found["steps"].values()

@@ -87,6 +87,17 @@ def test_processes_decide_together(two):
     assert two["raised"] == ["FailedElsewhere", "ValueError"]
 
 
+def test_two_processes_extract_the_bytes_of_one(one, two):
+    (expected, digest), (found, shared) = one["extraction"], two["extraction"]
+    assert found == expected and shared == digest and found.rows == 21 and len(found.problems) == 1
+    went_on, digest_of_it = two["went on"]  # one process had begun, and not in order
+    assert digest_of_it == digest and went_on == expected._replace(continued=10)
+
+
+def test_two_processes_measure_what_one_does(one, two):
+    assert two["evaluation"] == one["evaluation"] and one["evaluation"].queries == 7
+
+
 def test_processes_draw_apart():
     """One order for all, and for the workers of each process seeds of their own."""
 
@@ -195,7 +206,7 @@ def test_what_accelerate_was_configured_for_is_not_passed_over(as_one_of_two, mo
 def test_other_commands_do_not_run_several_times(as_one_of_two, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["ablate", "table2"])
-    assert "only train shares its work out" in capsys.readouterr().err
+    assert "only train, evaluate, extract share their work out" in capsys.readouterr().err
 
 
 def test_a_single_process_does_without_accelerate(as_one_of_two, monkeypatch):

@@ -10,7 +10,8 @@ import io
 import sys
 from collections.abc import Sequence
 
-from ..distributed.launch import launched, printing_once
+from ..distributed.launch import launched, leave_last, printing_once
+from ..distributed.processes import FailedElsewhere
 from ..errors import MagnifierError
 
 COMMANDS = {
@@ -30,6 +31,7 @@ COMMANDS = {
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }
 
+SHARED = ("train", "evaluate", "extract")  # what several processes of a launcher may do together
 WITH_ACTIONS = ("masks", "textures", "weights", "show")  # whose first argument names one
 
 FAILED = 1  # when something went wrong on the way
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: the subcommand's; of a ``MagnifierError``, 2 after a mistake in what was
-        given; 1 after an ``OSError``; 130 after Ctrl-C.
+        given; 1 after an ``OSError``, or if another process failed; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # its code page may lack a letter of a path
@@ -61,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return USAGE_ERROR
     args = parser.parse_args(argv)
-    if args.command != "train" and launched():
+    if args.command not in SHARED and launched():
         with printing_once():
             parser.exit(
                 USAGE_ERROR,
                 f"torchreid-magnifier {args.command}: error: a launcher started several processes, "
-                "and only train shares its work out: run this command without one\n",
+                f"and only {', '.join(SHARED)} share their work out: run this without one\n",
             )
     try:
         return importlib.import_module(f"{__name__}.{args.command}").main(args.arguments)
@@ -74,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with printing_once():
             print(f"\ntorchreid-magnifier {args.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except FailedElsewhere:  # and printed there
+        leave_last()
+        return FAILED
     except (MagnifierError, OSError) as error:
         words = [args.command]
         if args.command in WITH_ACTIONS:

@@ -4,32 +4,33 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..distributed.launch import printing_once
 from ..evaluation.multi_query import POOLINGS
 from ..files import write_atomically
 from ..inference.evaluate import evaluate
-from ..inference.explain.rankings import read_evaluation_set
+from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..inference.report import as_html, as_json, as_text
 from .arguments import Parser, add_batch_size, check_file, positive
 from .datasets import add_root, check_dataset
-from .network_options import add_network_options, chosen_network
+from .network_options import add_network_options, chosen_network, joined_on
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
-    args = _parse(argv)
-    for name in args.dataset:
-        check_dataset(name)
-    for option in ("json", "html"):
-        check_file(f"--{option}", getattr(args, option))
-    images = {name: read_evaluation_set(name, args.root) for name in args.dataset}
-    networks = [chosen_network(args, weights) for weights in args.weights]
-    options = ("flip", "rerank", "branches", "pooling", "strangers", "draws", "batch_size")
-    chosen = {name: getattr(args, name) for name in options}
-    found = [
-        evaluate(network, images[name], name, **chosen, bar=True)
-        for network in networks
-        for name in args.dataset
-    ]
+    with printing_once():
+        args = _parse(argv)
+    with joined_on(args.device) as processes:
+        images = processes.together(lambda: _images(args), in_turn=True)
+        networks = processes.together(lambda: [chosen_network(args, w) for w in args.weights])
+        options = ("flip", "rerank", "branches", "pooling", "strangers", "draws", "batch_size")
+        chosen = {name: getattr(args, name) for name in options}
+        found = [
+            evaluate(network, images[name], name, **chosen, bar=True, processes=processes)
+            for network in networks
+            for name in args.dataset
+        ]
+        if not processes.is_main:
+            return 0
     print(as_text(found, args.cameras))
     for path, make in ((args.json, as_json), (args.html, as_html)):
         if path:
@@ -37,12 +38,21 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _images(args: argparse.Namespace) -> dict[str, EvaluationSet]:
+    for name in args.dataset:
+        check_dataset(name)
+    for option in ("json", "html"):
+        check_file(f"--{option}", getattr(args, option))
+    return {name: read_evaluation_set(name, args.root) for name in args.dataset}
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="torchreid-magnifier evaluate",
         description="Measure trained networks on the queries and gallery of datasets: rank-1, 5 "
         "and 10, mAP and mINP, by the cosine distance, one query at a time, without the images of "
-        "the query's person by its own camera.",
+        "the query's person by its own camera. Processes that torchrun or 'accelerate launch' "
+        "starts share the images out.",
     )
     add_network_options(parser, several=True)
     parser.add_argument(

@@ -5,30 +5,42 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..distributed.launch import printing_once
+from ..inference.detections import Detections, read_detections
 from ..inference.extract import extract
+from ..training.config import ConfigError
 from . import FAILED
 from .arguments import Parser, add_batch_size, positive
-from .network_options import add_network_options, chosen_network
+from .network_options import add_network_options, chosen_network, joined_on
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status: 0, or 1 if pictures could not be used."""
-    args = _parse(argv)
-    network = chosen_network(args)
-    written = extract(
-        network,
-        args.sources,
-        args.out,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        dtype="float16" if args.fp16 else "float32",
-        every=args.every,
-        overwrite=args.overwrite,
-    )
+    with printing_once():
+        args = _parse(argv)
+    with joined_on(args.device) as processes:
+        network = processes.together(lambda: chosen_network(args))
+        sources = processes.from_main(lambda: _sources(args))
+        written = extract(
+            network,
+            sources,
+            args.out,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            dtype="float16" if args.fp16 else "float32",
+            every=args.every if args.detections is None else 1,
+            tracklets=args.tracklets,
+            overwrite=args.overwrite,
+            processes=processes,
+        )
+        if not processes.is_main:
+            return 0
     before = f" ({written.continued} pictures by an interrupted run)" if written.continued else ""
     print(
         f"{args.out}: {written.rows} embeddings of {written.size} values, not L2-normalised{before}"
     )
+    if isinstance(sources, Detections) and sources.left_out:
+        print(sources.text_of_left_out())
     if written.problems:
         lines = [f"pictures or videos that could not be used: {len(written.problems)}"]
         print("\n  ".join(lines + written.problems), file=sys.stderr)
@@ -36,12 +48,31 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _sources(args: argparse.Namespace) -> Sequence[str] | Detections:
+    if args.detections is None:
+        if args.min_score is not None or args.classes or args.tracklets:
+            raise ConfigError("--min-score, --classes and --tracklets go with --detections")
+        return args.sources
+    if len(args.detections) != len(args.sources):
+        raise ConfigError(
+            "--detections: expected the boxes of each SOURCE, a video or a folder of frames: "
+            f"{len(args.sources)}, found {len(args.detections)}"
+        )
+    return read_detections(
+        zip(args.sources, args.detections),
+        min_score=args.min_score,
+        classes=args.classes,
+        every=args.every,
+    )
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="torchreid-magnifier extract",
         description="Write the embeddings of person crops, the share of each body part in them, "
         "and what they were made with. The embeddings are not L2-normalised: compare them by "
-        "cosine. A run that was interrupted goes on when the same command is given again.",
+        "cosine. A run that was interrupted goes on when the same command is given again. "
+        "Processes that torchrun or 'accelerate launch' starts share the pictures out.",
     )
     parser.add_argument(
         "sources",
@@ -55,11 +86,30 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_network_options(parser)
     parser.add_argument(
+        "--detections",
+        nargs="+",
+        metavar="BOXES",
+        help="people in each SOURCE, which is a video or a folder of frames then: a .txt of "
+        "MOTChallenge, a .json of COCO, a .csv, or a folder of YOLO's .txt",
+    )
+    parser.add_argument(
+        "--min-score", type=float, metavar="S", help="… leave out boxes of a lower score"
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="… of people (default: 1 of COCO, 0 of YOLO, else all)",
+    )
+    parser.add_argument(
+        "--tracklets", action="store_true", help="… write one embedding for each track"
+    )
+    parser.add_argument(
         "--every",
         type=positive,
         default=1,
         metavar="N",
-        help="of videos, take every Nth frame (default: all)",
+        help="of videos, and of frames with boxes, take every Nth frame (default: all)",
     )
     parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
     add_batch_size(parser)

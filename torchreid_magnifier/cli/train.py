@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
-from ..distributed.launch import joined, leave_last, printing_once
-from ..distributed.processes import FailedElsewhere
+from ..distributed.launch import joined, printing_once
 from ..training.config import DEFAULTS, ConfigError, read_config
 from ..training.run import link_stages, plan, run
-from . import FAILED
 from .arguments import Parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the subcommand. Returns the exit status: 0, or 1 if another process failed."""
+    """Run the subcommand. Returns the exit status."""
     try:
         with printing_once():
             args = _parse(argv)
@@ -24,18 +22,14 @@ def main(argv: Sequence[str]) -> int:
         with printing_once():
             print(f"torchreid-magnifier train: error: {error}", file=sys.stderr)
         return error.exit_status
-    try:
-        with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
-            stages = processes.from_main(lambda: plan(cfgs, processes=processes))
-            run(
-                stages,
-                processes=processes,
-                compiled=args.compile,
-                gradient_checkpointing=args.gradient_checkpointing,
-            )
-    except FailedElsewhere:
-        leave_last()
-        return FAILED
+    with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
+        stages = processes.from_main(lambda: plan(cfgs, processes=processes))
+        run(
+            stages,
+            processes=processes,
+            compiled=args.compile,
+            gradient_checkpointing=args.gradient_checkpointing,
+        )
     return 0
 
 

@@ -102,7 +102,7 @@ def _join(use_gpu: bool) -> Any:
         raise LaunchError(f"the processes do not find each other: {error}") from error
     if use_gpu and state.device.type != "cuda":
         raise LaunchError(
-            "use_gpu is True, but the processes were launched on CPUs: give 'use_gpu False', or "
-            "launch them without --cpu"
+            "GPUs are asked for, but the processes were launched on CPUs: give 'use_gpu False' "
+            "(train) or '--device cpu', or launch them without --cpu"
         )
     return state

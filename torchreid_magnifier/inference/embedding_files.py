@@ -22,7 +22,8 @@ from .errors import RetrievalError, missing_extra
 ENDINGS = (".npz", ".parquet")
 
 _METADATA = b"torchreid-magnifier"  # its key in the schema of a Parquet file
-_LISTS = ("embeddings", "visibility")
+_LISTS = ("embeddings", "visibility", "boxes")
+_NUMBERS = ("frames", "tracks", "scores", "crops")
 _NONE = "it has no metadata, so it is not of 'torchreid-magnifier extract'"
 
 
@@ -218,8 +219,8 @@ def _read_parquet(path: Path) -> Embeddings:
             if "paths" in schema.names:
                 paths = file.read(["paths"])["paths"].to_pylist()
                 columns["paths"] = np.array(paths, dtype=np.str_)
-            if "frames" in schema.names:
-                columns["frames"] = file.read(["frames"])["frames"].to_numpy()
+            for name in set(_NUMBERS).intersection(schema.names):
+                columns[name] = file.read([name])[name].to_numpy()
     except pyarrow.ArrowException as error:
         raise RetrievalError(f"it is damaged, or not a Parquet file ({error})") from error
     return Embeddings.from_columns(columns, card_from_json(text.decode()))

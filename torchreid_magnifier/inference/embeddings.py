@@ -11,7 +11,7 @@ from .. import __version__
 from ..hub import Card, WeightsError, entries
 from .errors import RetrievalError
 from .open import Network
-from .sources import Place
+from .sources import NO_TRACK, Place
 
 FORMAT = 2  # of the files; a reader refuses those that it does not know
 
@@ -70,18 +70,34 @@ def require_comparable(
             )
 
 
+# Columns that a file may have or not: kind and dimensions, and what stands for none in a row.
+_OPTIONAL: dict[str, tuple[str, int, float]] = {
+    "visibility": ("f", 2, np.nan),
+    "boxes": ("f", 2, np.nan),
+    "tracks": ("i", 1, NO_TRACK),
+    "scores": ("f", 1, np.nan),
+    "crops": ("i", 1, 1),
+}
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """N embeddings in the order of their pictures.
 
     Attributes:
         paths: of the images and videos, str (N,).
-        frames: number of a video's frame, -1 of an image, int32 (N,).
+        frames: number of the frame in its video or folder of frames, from 0; -1 of an image, int32
+            (N,).
         vectors: the embeddings, float32 or float16 (N, D), not L2-normalised; perhaps mapped from
             a file, so that only the rows that are used are read.
         visibility: share of the picture's area, 0..1, that the mask module gives to each part,
             background included: float32 (N, 8), each row's sum 1; None of a network without one.
         card: of the network that made them.
+        boxes: corners x1, y1, x2, y2 in the frame, in pixels, float32 (N, 4); None of pictures
+            that were taken whole.
+        tracks: number of the track, -1 of none, int32 (N,); None as above.
+        scores: the detector's, float32 (N,), 1 where it gave none; None as above.
+        crops: how many crops each embedding is of, int32 (N,); None if it is one each.
     """
 
     paths: np.ndarray
@@ -89,21 +105,31 @@ class Embeddings:
     vectors: np.ndarray
     visibility: np.ndarray | None
     card: Card
+    boxes: np.ndarray | None = None
+    tracks: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    crops: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def place(self, row: int) -> Place:
-        """Return which picture a row is of."""
-        return Place(str(self.paths[row]), int(self.frames[row]))
+        """Return which picture a row is of; of a track, the one that stands for it."""
+        path, frame = str(self.paths[row]), int(self.frames[row])
+        if self.boxes is None or np.isnan(self.boxes[row]).any():
+            return Place(path, frame)
+        left, top, right, bottom = self.boxes[row].tolist()
+        track = NO_TRACK if self.tracks is None else int(self.tracks[row])
+        return Place(path, frame, (left, top, right, bottom), track)
 
     def columns(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the arrays that there are, by their names in files."""
         yield "embeddings", self.vectors
         yield "paths", self.paths
         yield "frames", self.frames
-        if self.visibility is not None:
-            yield "visibility", self.visibility
+        for name in _OPTIONAL:
+            if (column := getattr(self, name)) is not None:
+                yield name, column
 
     @classmethod
     def from_columns(cls, columns: dict[str, np.ndarray], card: Card) -> "Embeddings":
@@ -113,8 +139,7 @@ class Embeddings:
             RetrievalError: a column is missing, or of another kind or length than it must be.
         """
         rules = {"embeddings": ("f", 2), "paths": ("U", 1), "frames": ("i", 1)}
-        if "visibility" in columns:
-            rules["visibility"] = ("f", 2)
+        rules |= {name: rule[:2] for name, rule in _OPTIONAL.items() if name in columns}
         for name, (kind, dimensions) in rules.items():
             column = columns.get(name)
             if column is None:
@@ -129,13 +154,20 @@ class Embeddings:
             columns["paths"],
             columns["frames"],
             columns["embeddings"],
-            columns.get("visibility"),
-            card,
+            card=card,
+            **{name: columns.get(name) for name in _OPTIONAL},  # type: ignore[arg-type]
         )
 
 
 def concatenated(blocks: list[Embeddings]) -> Embeddings:
-    """Join blocks of one network's embeddings, at least one."""
+    """Join blocks of one network's embeddings, at least one; some may be of boxes, some not."""
     columns = [dict(block.columns()) for block in blocks]
-    joined = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+    shapes = {name: column.shape[1:] for one in columns for name, column in one.items()}
+    for one in columns:
+        for name, shape in shapes.items():
+            if name not in one:
+                kind, _, nothing = _OPTIONAL[name]
+                dtype = np.float32 if kind == "f" else np.int32
+                one[name] = np.full((len(one["frames"]), *shape), nothing, dtype)
+    joined = {name: np.concatenate([one[name] for one in columns]) for name in shapes}
     return Embeddings.from_columns(joined, blocks[0].card)

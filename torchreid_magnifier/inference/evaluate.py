@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..distributed.processes import ALONE, Processes
 from ..evaluation import (
     PairwiseDistances,
     RankedQueries,
@@ -135,6 +136,7 @@ def evaluate(
     batch_size: int = 64,
     workers: int = 4,
     bar: bool = False,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Measure a network on the queries and gallery of a dataset, by the cosine distance.
 
@@ -155,46 +157,54 @@ def evaluate(
         draws: of these people.
         batch_size, workers: as for ``extract``.
         bar: show how far it is.
+        processes: that share the images out; all have the measures in the end.
 
     Raises:
         RetrievalError: images that cannot be read, embeddings that are not finite, or branches of
             a file that has none.
+        FailedElsewhere: another process has failed, and says why.
         EvaluationError: too few queries for an open set.
     """
     parts = _branches(network) if branches else {}
     given = replace(network, model=_WithMirror(network.model)) if flip else network  # type: ignore[arg-type]
-    found, problems = embed(given, images.paths, batch_size=batch_size, workers=workers, bar=bar)
+    found, problems = embed(
+        given, images.paths, batch_size=batch_size, workers=workers, bar=bar, processes=processes
+    )
     if problems:
         raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))
-    count = len(images.query)
-    vectors = torch.from_numpy(found.vectors)
-    query, gallery = vectors[:count], vectors[count:]
-    labels = images.labels()
-    distances = PairwiseDistances(query, gallery, "cosine")
-    results = {"embedding": measure(distances, *labels, ranks)}
-    if rerank:
-        reranked = RerankedDistances(query, gallery, "cosine")
-        results["re-ranked"] = measure(reranked, *labels, ranks)
-    if pooling:
-        pooled = multi_query(query, gallery, *labels, pooling)
-        several = PairwiseDistances(pooled, gallery, "cosine")
-        results[f"multi-query, {pooling}"] = measure(several, *labels, ranks)
-    for name, part in parts.items():
-        alone = PairwiseDistances(query[:, part], gallery[:, part], "cosine")
-        results[name] = measure(alone, *labels, ranks)
-    rates: tuple[OpenSetMeasures, ...] = ()
-    if strangers:
-        opened = open_set(distances, *labels, FALSE_ALARMS, draws=draws)
-        rates = tuple(
-            OpenSetMeasures(
-                100 * rate, 100 * values.mean(), 100 * values.std(ddof=draws > 1), draws
+
+    def measured() -> Evaluation:
+        count = len(images.query)
+        vectors = torch.from_numpy(found.vectors)
+        query, gallery = vectors[:count], vectors[count:]
+        labels = images.labels()
+        distances = PairwiseDistances(query, gallery, "cosine")
+        results = {"embedding": measure(distances, *labels, ranks)}
+        if rerank:
+            reranked = RerankedDistances(query, gallery, "cosine")
+            results["re-ranked"] = measure(reranked, *labels, ranks)
+        if pooling:
+            pooled = multi_query(query, gallery, *labels, pooling)
+            several = PairwiseDistances(pooled, gallery, "cosine")
+            results[f"multi-query, {pooling}"] = measure(several, *labels, ranks)
+        for name, part in parts.items():
+            alone = PairwiseDistances(query[:, part], gallery[:, part], "cosine")
+            results[name] = measure(alone, *labels, ranks)
+        rates: tuple[OpenSetMeasures, ...] = ()
+        if strangers:
+            opened = open_set(distances, *labels, FALSE_ALARMS, draws=draws)
+            rates = tuple(
+                OpenSetMeasures(
+                    100 * rate, 100 * values.mean(), 100 * values.std(ddof=draws > 1), draws
+                )
+                for rate, values in zip(opened.rates.tolist(), opened.found.T)
             )
-            for rate, values in zip(opened.rates.tolist(), opened.found.T)
+        card = network.card
+        return Evaluation(
+            card.name, card.model, card.dataset, dataset, count, len(gallery), results, rates
         )
-    card = network.card
-    return Evaluation(
-        card.name, card.model, card.dataset, dataset, count, len(gallery), results, rates
-    )
+
+    return processes.from_main(measured)
 
 
 def measure(

@@ -6,10 +6,11 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import count, groupby, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +19,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..distributed.processes import ALONE, Processes
 from ..files import locked, write_atomically
 from ..hub import Card
 from ..images import ImageError
 from ..parts import NUM_PARTS
 from ..workers import Workers
+from .detections import Detections
 from .embedding_files import require_writable, write_embeddings
 from .embeddings import Embeddings, card_of, concatenated
 from .errors import RetrievalError
+from .frames import normalised, resized
 from .open import Network, Preprocessing
 from .sources import Picture, count_pictures, find_sources, pictures
+from .tracklets import combined
 
 CHUNK = 512  # pictures whose embeddings are kept at once, at least; what a killed run loses
 
@@ -50,86 +55,135 @@ class Extraction(NamedTuple):
 
 def extract(
     network: Network,
-    sources: Sequence[str | os.PathLike[str]],
+    sources: Sequence[str | os.PathLike[str]] | Detections,
     out: str | os.PathLike[str],
     *,
     batch_size: int = 32,
     workers: int = 4,
     dtype: str = "float32",
     every: int = 1,
+    tracklets: bool = False,
     overwrite: bool = False,
+    processes: Processes = ALONE,
 ) -> Extraction:
-    """Write the embeddings of images and of videos' frames into a file.
+    """Write the embeddings of images, of videos' frames, or of people in them into a file.
 
     The rows are in the order of ``sources``, those of a folder sorted by name. What is finished
     is kept in ``<out>.partial/``: after an interruption the same call goes on there and gives the
-    same file as one that was not interrupted.
+    same file as one that was not interrupted, whatever the number of processes.
 
     Args:
         network: from ``open_network``.
         sources: images, folders, patterns and videos (see ``find_sources``). Pictures are scaled
-            to the network's size as a whole: nobody is searched in them.
+            to the network's size as a whole: nobody is searched in them. Or boxes of people, from
+            ``read_detections``, which become crops as in ``Network.embed``.
         out: a new file, ``.npz`` or ``.parquet``.
         batch_size: pictures that the network sees at once.
         workers: threads that read pictures.
         dtype: of the embeddings in the file, ``float32`` or ``float16``.
-        every: of a video, each frame whose number is a multiple of it.
+        every: of a video, each frame whose number is a multiple of it; not of ``Detections``.
+        tracklets: write one embedding for each track of ``Detections``, see ``tracklets``.
         overwrite: replace ``out``, and an unfinished run with other settings.
+        processes: that share the pictures out, on one file system; the main one writes ``out`` and
+            knows the counts.
 
     Raises:
         RetrievalError: ``out`` exists or cannot be written; nothing is there by a name of
             ``sources``; there is an unfinished run with other settings; no picture could be read;
-            the network gives values that are not finite; or a GPU has too little memory.
+            a frame with boxes is missing; there are no tracks for ``tracklets``; the network gives
+            values that are not finite; or a GPU has too little memory.
+        ImageError: a frame with boxes is broken.
+        FailedElsewhere: another process has failed, and says why.
         LockedError: another run is writing the same file.
         OSError: a file cannot be written, such as on a full disk.
     """
     out = Path(out).expanduser()
-    if out.exists() and not overwrite:
-        raise RetrievalError(f"{out} exists already: give another name, or --overwrite")
-    require_writable(out)
-    paths = find_sources(sources)
     card = card_of(network)
-    settings = {
-        "model": network.card.model,
-        "sha256 of the weights": network.card.sha256,
-        "size": [card.height, card.width],
-        "mean and std": [card.mean, card.std],
-        "device": network.device.type,
-        "batch size": batch_size,
-        "dtype": dtype,
-        "every": every,
-        "number of files": len(paths),
-        "digest of the files' names, sizes and times": _digest(paths),
-        "version": card.version,
-    }
-    chunk = -(-CHUNK // batch_size)  # in batches: those of any run are the same
-    folder = out.with_name(out.name + ".partial")
-    folder.mkdir(exist_ok=True)
-    with locked(folder / ".lock"):
+    found = processes.from_main(
+        lambda: sources if isinstance(sources, Detections) else find_sources(sources)
+    )
+    boxed = isinstance(found, Detections)
+    per_chunk = -(-CHUNK // batch_size)  # in batches: those of any run are the same
+    size = per_chunk * batch_size
+    chunks = _Chunks(out.with_name(out.name + ".partial"), card)
+
+    def begin() -> tuple[frozenset[int], int]:
+        if tracklets and not (isinstance(found, Detections) and found.has_tracks):
+            raise RetrievalError(
+                "tracklets need boxes with tracks: give the file of a tracker, or leave tracklets "
+                "out"
+            )
+        if out.exists() and not overwrite:
+            raise RetrievalError(f"{out} exists already: give another name, or --overwrite")
+        require_writable(out)
+        chunks.folder.mkdir(exist_ok=True)
+        lock.enter_context(locked(chunks.folder / ".lock"))
         for left in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):  # by a killed run
             left.unlink()
-        unfinished = _Unfinished(folder, settings, card, overwrite)
-        done = unfinished.chunks * chunk * batch_size
-        total = count_pictures(paths, every)
-        batches = _batches(network, paths, batch_size, workers, every, skip=done)
-        going_on = "going on after an interruption" if done else None
-        with tqdm(desc=going_on, total=total, initial=min(done, total), unit="picture") as bar:
-            while True:
+        paths = found.paths if isinstance(found, Detections) else found
+        settings = {
+            "model": network.card.model,
+            "sha256 of the weights": network.card.sha256,
+            "size": [card.height, card.width],
+            "mean and std": [card.mean, card.std],
+            "device": network.device.type,
+            "batch size": batch_size,
+            "dtype": dtype,
+            "every": every,
+            "number of files": len(paths),
+            "digest of the files' names, sizes and times": _digest(paths),
+            "digest of the boxes": found.digest() if isinstance(found, Detections) else None,
+            "version": card.version,
+        }
+        chunks.settle(settings, overwrite)
+        return chunks.numbers(), len(found) if boxed else count_pictures(paths, every)
+
+    def share() -> None:
+        given = found.pictures() if isinstance(found, Detections) else pictures(found, every)
+        mine = _share(given, size, processes, done)
+        batches = _batches(network, mine, batch_size, workers)
+        numbers = (number for number in count() if number not in done)
+        bar = tqdm(
+            desc="going on after an interruption" if done else None,
+            total=total,
+            initial=continued,
+            unit="picture",
+            disable=not processes.is_main,
+        )
+        with bar:
+            for number in islice(numbers, processes.rank, None, processes.count):
                 group = []
-                for batch in islice(batches, chunk):
+                for batch in islice(batches, per_chunk):
                     group.append(batch)
-                    bar.update(batch.pictures)
+                    bar.update(batch.pictures * processes.count)
                 if not group:
                     break
                 block = concatenated([_stored(batch.embeddings, dtype) for batch in group])
-                unfinished.append(block, [problem for batch in group for problem in batch.problems])
-        rows, problems = unfinished.rows(), unfinished.problems()
-        if rows:
-            write_embeddings(out, unfinished.blocks(), rows, card)
-    shutil.rmtree(folder)
-    if not rows:
-        raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
-    return Extraction(rows, network.model.embedding_size, problems, min(done, total))
+                problems = [problem for batch in group for problem in batch.problems]
+                chunks.write(number, block, problems)
+
+    def finish() -> Extraction:
+        rows, problems = chunks.rows(), chunks.problems()
+        if rows and tracklets:
+            made = chunks.tracklets()
+            rows = len(made)
+            write_embeddings(out, [made], rows, card)
+        elif rows:
+            write_embeddings(out, chunks.blocks(), rows, card)
+        return Extraction(rows, network.model.embedding_size, problems, continued)
+
+    with ExitStack() as lock:
+        done, total = processes.from_main(begin)
+        continued = sum(min(size, max(total - number * size, 0)) for number in done)
+        processes.together(share)
+        written = processes.from_main(finish)
+    if processes.is_main:
+        shutil.rmtree(chunks.folder)
+        if not written.rows:
+            raise RetrievalError(
+                "\n  ".join(["none of the pictures can be used", *written.problems])
+            )
+    return written
 
 
 def embed(
@@ -139,6 +193,7 @@ def embed(
     batch_size: int = 32,
     workers: int = 4,
     bar: bool = False,
+    processes: Processes = ALONE,
 ) -> tuple[Embeddings, list[str]]:
     """Return the float32 embeddings of images and videos, and a line for each that is broken.
 
@@ -147,14 +202,46 @@ def embed(
         paths: as ``find_sources`` gives them; at least one.
         batch_size, workers: as for ``extract``.
         bar: show how far it is.
+        processes: that share the pictures out; each has all embeddings in the end.
+
+    Raises:
+        RetrievalError: the network gives values that are not finite, or a GPU has too little
+            memory.
+        FailedElsewhere: another process has failed, and says why.
     """
     batches = []
-    with tqdm(total=len(paths), unit="picture", disable=None if bar else True) as shown:
-        for batch in _batches(network, paths, batch_size, workers):
-            batches.append(batch)
-            shown.update(batch.pictures)
-    problems = [problem for batch in batches for problem in batch.problems]
-    return concatenated([batch.embeddings for batch in batches]), problems
+
+    def share() -> None:
+        mine = _share(pictures(paths), batch_size, processes)
+        hidden = None if bar and processes.is_main else True
+        with tqdm(total=len(paths), unit="picture", disable=hidden) as shown:
+            for batch in _batches(network, mine, batch_size, workers):
+                batches.append(batch)
+                shown.update(batch.pictures * processes.count)
+
+    processes.together(share)
+    turns = zip_longest(*processes.gather(batches))
+    ordered = [batch for turn in turns for batch in turn if batch is not None]
+    problems = [problem for batch in ordered for problem in batch.problems]
+    return concatenated([batch.embeddings for batch in ordered]), problems
+
+
+def _share(
+    given: Iterable[Picture],
+    size: int,
+    processes: Processes,
+    done: frozenset[int] = frozenset(),
+) -> Iterator[Picture]:
+    """This process's pictures: of chunks of ``size`` that are not ``done``, one after the other.
+
+    Those of others are neither read nor decoded.
+    """
+    turn = 0
+    for number, group in groupby(enumerate(given), key=lambda one: one[0] // size):
+        if number not in done:
+            if turn % processes.count == processes.rank:
+                yield from (picture for _, picture in group)
+            turn += 1
 
 
 class _Batch(NamedTuple):
@@ -166,14 +253,9 @@ class _Batch(NamedTuple):
 
 
 def _batches(
-    network: Network,
-    paths: Sequence[str],
-    batch_size: int,
-    workers: int,
-    every: int = 1,
-    skip: int = 0,
+    network: Network, wanted: Iterable[Picture], batch_size: int, workers: int
 ) -> Iterator[_Batch]:
-    """``batch_size`` pictures after the other, broken ones included; the first ``skip`` left out.
+    """``batch_size`` pictures after the other, broken ones included.
 
     What a network says of a picture depends, by a hair, on the others in its batch, so a picture
     is in the same batch in any run.
@@ -184,9 +266,8 @@ def _batches(
     except ValueError as error:
         raise RetrievalError(f"{network.card.name}: {error}") from error
     load = partial(_load, network.preprocessing)
-    wanted = ([picture.kept()] for picture in islice(pictures(paths, every), skip, None))
     with Workers(lambda: load, workers, processes=False, ahead=batch_size + workers) as pool:
-        loaded = pool.map(wanted)
+        loaded = pool.map([picture.kept()] for picture in wanted)
         while group := list(islice(loaded, batch_size)):
             yield _embed(network, card, group)
 
@@ -198,6 +279,9 @@ def _load(preprocessing: Preprocessing, one: Sequence[Picture]) -> _Loaded:
     (picture,) = one
     if picture.problem:
         return picture, f"{picture.place}: {picture.problem}"
+    if picture.place.box is not None:  # as Network.embed has it; that it cannot be read is an error
+        crop = resized(picture.crop(), (preprocessing.height, preprocessing.width))
+        return picture, normalised(crop, preprocessing.mean, preprocessing.std)
     try:
         return picture, preprocessing(picture.read())
     except ImageError as error:
@@ -206,7 +290,8 @@ def _load(preprocessing: Preprocessing, one: Sequence[Picture]) -> _Loaded:
 
 @torch.inference_mode()
 def _embed(network: Network, card: Card, group: Sequence[_Loaded]) -> _Batch:
-    good = [(picture.place, tensor) for picture, tensor in group if isinstance(tensor, Tensor)]
+    good = [(picture, tensor) for picture, tensor in group if isinstance(tensor, Tensor)]
+    places = [picture.place for picture, _ in good]
     problems = [found for _, found in group if isinstance(found, str)]
     vectors = np.empty((0, network.model.embedding_size), np.float32)
     visibility = np.empty((0, NUM_PARTS), np.float32) if network.model.has_parts else None
@@ -224,16 +309,23 @@ def _embed(network: Network, card: Card, group: Sequence[_Loaded]) -> _Batch:
             visibility = seen.visibility.cpu().numpy()
         if not np.isfinite(vectors).all():
             raise RetrievalError(
-                f"the network gives embeddings that are not finite, such as of {good[0][0]}: "
+                f"the network gives embeddings that are not finite, such as of {places[0]}: "
                 f"its weights {network.card.name} are of no use"
             )
     embeddings = Embeddings(
-        np.array([place.path for place, _ in good], dtype=np.str_),
-        np.array([place.frame for place, _ in good], dtype=np.int32),
+        np.array([place.path for place in places], dtype=np.str_),
+        np.array([place.frame for place in places], dtype=np.int32),
         vectors,
         visibility,
         card,
     )
+    if any(place.box is not None for place in places):
+        embeddings = replace(
+            embeddings,
+            boxes=np.array([place.box for place in places], np.float32),
+            tracks=np.array([place.track for place in places], np.int32),
+            scores=np.array([picture.score for picture, _ in good], np.float32),
+        )
     return _Batch(embeddings, problems, sum(not picture.problem for picture, _ in group))
 
 
@@ -254,26 +346,28 @@ def _digest(paths: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Unfinished:
+class _Chunks:
     """Chunks of embeddings in a folder, until there are all.
 
     Args:
         folder: where they are.
-        settings: what makes the chunks what they are, as JSON can hold it. A run goes on only with
-            the same.
         card: of the network.
-        start_anew: throw away chunks of other settings instead of refusing to go on.
-
-    Raises:
-        RetrievalError: there are chunks of other settings.
     """
 
-    def __init__(
-        self, folder: Path, settings: dict[str, Any], card: Card, start_anew: bool
-    ) -> None:
-        self.chunks = 0  # how many there are
-        self._folder, self._card = folder, card
-        path = folder / "settings.json"
+    def __init__(self, folder: Path, card: Card) -> None:
+        self.folder, self._card = folder, card
+
+    def settle(self, settings: dict[str, Any], start_anew: bool) -> None:
+        """See that the chunks that are there are of these settings.
+
+        Args:
+            settings: what makes the chunks what they are, as JSON can hold it.
+            start_anew: throw away chunks of other settings instead of refusing to go on.
+
+        Raises:
+            RetrievalError: there are chunks of other settings.
+        """
+        path = self.folder / "settings.json"
         text = json.dumps(settings, indent=1)
         try:
             before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -287,22 +381,23 @@ class _Unfinished:
                     if before.get(key) != value
                 )
                 raise RetrievalError(
-                    f"{folder} holds an unfinished run with other settings ({changes}): give the "
-                    "same to go on, or --overwrite to start anew"
+                    f"{self.folder} holds an unfinished run with other settings ({changes}): give "
+                    "the same to go on, or --overwrite to start anew"
                 )
-            for chunk in folder.glob("*.npz"):
+            for chunk in self._paths():
                 chunk.unlink()
         write_atomically(path, text.encode())
-        while self._path(self.chunks).exists():
-            self.chunks += 1
 
-    def append(self, block: Embeddings, problems: Sequence[str]) -> None:
+    def numbers(self) -> frozenset[int]:
+        """Return which chunks are there."""
+        return frozenset(int(path.stem) for path in self._paths())
+
+    def write(self, number: int, block: Embeddings, problems: Sequence[str]) -> None:
         """Keep one more chunk, and what was wrong with pictures of it."""
         columns: dict[str, Any] = dict(block.columns())
         data = io.BytesIO()
         np.savez(data, problems=np.array(problems, dtype=np.str_), **columns)
-        write_atomically(self._path(self.chunks), data.getvalue())
-        self.chunks += 1
+        write_atomically(self.folder / f"{number:06d}.npz", data.getvalue())
 
     def rows(self) -> int:
         """Return the number of embeddings of all chunks."""
@@ -317,15 +412,23 @@ class _Unfinished:
         for columns in self._read():
             yield Embeddings.from_columns(columns, self._card)
 
-    def _path(self, chunk: int) -> Path:
-        return self._folder / f"{chunk:06d}.npz"
+    def tracklets(self) -> Embeddings:
+        """Return one embedding for each track; the crops' are read twice, a chunk at a time."""
+        facts = [replace(block, vectors=block.vectors[:, :0]) for block in self.blocks()]
+        return combined(
+            lambda: (columns["embeddings"] for columns in self._read("embeddings")),
+            concatenated(facts),
+        )
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.npz"))
 
     def _read(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
-        for path in map(self._path, range(self.chunks)):
+        for path in self._paths():
             try:
                 with np.load(path, allow_pickle=False) as file:
                     yield {name: file[name] for name in names or file.files}
             except (OSError, ValueError, KeyError, EOFError) as error:
                 raise RetrievalError(
-                    f"{path} cannot be read ({error}): delete {self._folder} and start anew"
+                    f"{path} cannot be read ({error}): delete {self.folder} and start anew"
                 ) from error

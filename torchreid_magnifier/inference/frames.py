@@ -5,21 +5,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..errors import MagnifierError
 from ..models import ReIDModel
 from ..parts import NUM_PARTS
+from .boxes import BoxError, as_corners, crop_bounds, require_inside
 from .errors import RetrievalError
 
 Order: TypeAlias = Literal["bgr", "rgb"]
-
-_MOST = 3  # boxes that a message names
-
-
-class BoxError(MagnifierError, ValueError):
-    """A frame or boxes that cannot be what was meant."""
 
 
 class BoxEmbeddings(NamedTuple):
@@ -60,22 +53,12 @@ def embed_boxes(
         frame, boxes, order, empty, batch_size: see there.
     """
     _check_frame(frame, order)
-    corners = _corners(boxes)
+    corners = as_corners(boxes)
     height, width = frame.shape[:2]
-    bounds = [width, height, width, height]
-    inside = corners.clip(0, bounds)
-    is_empty = np.asarray((inside[:, :2] >= inside[:, 2:]).any(1))
-    if empty == "error" and is_empty.any():
-        rows = np.flatnonzero(is_empty)
-        raise BoxError(
-            f"{len(rows)} of {len(corners)} boxes have no pixel in the frame of {width}x{height}: "
-            f"{_listed(corners, rows)}. Are they of an image of another size?"
-        )
-    crops = np.concatenate([np.floor(inside[:, :2]), np.ceil(inside[:, 2:])], 1).astype(int)
-    pixels = torch.from_numpy(np.require(frame, requirements=["C", "W"])).permute(2, 0, 1)
+    crops, is_empty = crop_bounds(corners, width, height)
+    if empty == "error":
+        require_inside(corners, is_empty, width, height)
     device = next(model.parameters()).device
-    scale = 255 * torch.tensor(std, device=device).view(3, 1, 1)
-    shift = 255 * torch.tensor(mean, device=device).view(3, 1, 1)
     vectors = np.full((len(crops), model.embedding_size), np.nan, np.float32)
     shares = np.full((len(crops), NUM_PARTS), np.nan, np.float32) if model.has_parts else None
     filled = np.flatnonzero(~is_empty)
@@ -83,17 +66,32 @@ def embed_boxes(
         rows = filled[start : start + batch_size]
         batch = torch.empty(len(rows), 3, *size, dtype=torch.uint8)
         for place, (left, top, right, bottom) in enumerate(crops[rows].tolist()):
-            crop = pixels[None, :, top:bottom, left:right]
-            batch[place] = F.interpolate(crop, size, mode="bilinear", antialias=True)[0]
+            batch[place] = resized(frame[top:bottom, left:right], size)
         images = batch.to(device)
-        images = (images.flip(1) if order == "bgr" else images).float()
-        seen = model.inspect((images - shift) / scale)
+        seen = model.inspect(normalised(images.flip(1) if order == "bgr" else images, mean, std))
         vectors[rows] = _unit(seen.vector).cpu().numpy()
         if shares is not None and seen.visibility is not None:
             shares[rows] = seen.visibility.cpu().numpy()
     if not np.isfinite(vectors[filled]).all():
         raise RetrievalError("the network gives embeddings that are not finite: weights of no use")
     return BoxEmbeddings(vectors, shares, is_empty)
+
+
+def resized(crop: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Return a crop (h, w, 3) at a network's ``size``, height and width: uint8 (3, H, W)."""
+    pixels = torch.from_numpy(np.require(crop, requirements=["C", "W"])).permute(2, 0, 1)
+    return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+
+
+def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return uint8 images (N, 3, H, W), red first, as a network's input.
+
+    Args:
+        images: on its device.
+        mean, std: of the channels, for values 0..1.
+    """
+    shift, scale = (255 * torch.tensor(v, device=images.device).view(3, 1, 1) for v in (mean, std))
+    return (images.float() - shift) / scale
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -109,38 +107,3 @@ def _check_frame(frame: object, order: object) -> None:
             return
         found = f"{frame.dtype} of shape {frame.shape}"
     raise BoxError(f"frame: expected a uint8 array (height, width, 3), found {found}")
-
-
-def _corners(boxes: Any) -> np.ndarray:
-    """Boxes as float64 (N, 4)."""
-    given: ArrayLike = getattr(boxes, "xyxy", boxes)  # of supervision.Detections
-    try:
-        corners = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BoxError(f"boxes: expected numbers (N, 4), found {given!r}") from error
-    if corners.size == 0:
-        return corners.reshape(0, 4)
-    if corners.ndim != 2 or corners.shape[1] != 4:
-        raise BoxError(
-            f"boxes: expected x1, y1, x2, y2 of each, shape (N, 4), found shape {corners.shape}"
-        )
-    if not np.isfinite(corners).all():
-        rows = np.flatnonzero(~np.isfinite(corners).all(1))
-        raise BoxError(f"boxes: expected finite numbers, found {_listed(corners, rows)}")
-    if (corners[:, :2] > corners[:, 2:]).any():
-        rows = np.flatnonzero((corners[:, :2] > corners[:, 2:]).any(1))
-        raise BoxError(
-            f"boxes: expected x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, found "
-            f"{_listed(corners, rows)}. Are they x, y, width, height?"
-        )
-    if ((corners >= 0) & (corners <= 1)).all():
-        raise BoxError(
-            "boxes: expected pixels, found no number above 1: multiply them by the frame's width "
-            "and height"
-        )
-    return corners
-
-
-def _listed(corners: np.ndarray, rows: np.ndarray) -> str:
-    named = [f"number {row}: {corners[row].tolist()}" for row in rows[:_MOST]]
-    return "; ".join(named) + ("; …" if len(rows) > _MOST else "")

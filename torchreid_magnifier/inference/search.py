@@ -22,6 +22,7 @@ from .open import Network, open_network
 from .sources import Place, find_sources, is_video
 
 SCORES = {"cosine": "similarity", "euclidean": "distance"}
+_BOX = ["track", "x1", "y1", "x2", "y2"]  # columns of a table of hits
 _SPARE = 16  # candidates beyond those asked for, as float32 may order the last ones wrongly
 
 
@@ -227,13 +228,19 @@ def hits(gallery: Embeddings, found: Ranking, query: int) -> Iterator[Hit]:
 
 
 def hits_as_csv(queries: Embeddings, gallery: Embeddings, found: Ranking, metric: str) -> str:
-    """Return all hits as a table: query, query_frame, rank, similarity or distance, path, frame."""
+    """Return all hits as a table: query, query_frame, rank, similarity or distance, path, frame.
+
+    Where there are boxes, also the track and the box in pixels, of queries as ``query_track``, ….
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["query", "query_frame", "rank", SCORES[metric], "path", "frame"])
+    asked, answered = ([] if one.boxes is None else _BOX for one in (queries, gallery))
+    names = ["query", "query_frame", *(f"query_{name}" for name in asked), "rank", SCORES[metric]]
+    writer.writerow([*names, "path", "frame", *answered])
     for number in range(len(queries)):
         for rank, score, place in hits(gallery, found, number):
-            writer.writerow([*queries.place(number), rank, f"{score:.6f}", *place])
+            query = _cells(queries.place(number), len(asked))
+            writer.writerow([*query, rank, f"{score:.6f}", *_cells(place, len(answered))])
     return text.getvalue()
 
 
@@ -255,6 +262,12 @@ def hits_as_text(
     for rank, score, place in hits(gallery, found, number):
         lines.append(f"  {rank:4}  {score:10.4f}  {place}")
     return "\n".join(lines)
+
+
+def _cells(place: Place, boxes: int) -> list[object]:
+    """A place as cells of a table, which has so many for the track and the box."""
+    box = ["" if place.box is None else f"{number:.1f}" for number in place.box or [0] * 4]
+    return [place.path, place.frame, *[place.track, *box][:boxes]]
 
 
 def _scores(query: np.ndarray, vectors: np.ndarray, metric: str) -> np.ndarray:

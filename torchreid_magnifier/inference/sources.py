@@ -5,13 +5,16 @@ import glob
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 from PIL import Image
 
-from ..images import IMAGE_ENDINGS, ImageError, files_below, open_image
+from ..images import IMAGE_ENDINGS, ImageError, files_below, open_image, read_image
+from .boxes import BoxError, crop_bounds, require_inside
 from .errors import RetrievalError
 
 VIDEO_ENDINGS = (
@@ -19,51 +22,118 @@ VIDEO_ENDINGS = (
     *(".mpg", ".mpeg", ".ts", ".wmv", ".flv"),
 )
 NO_FRAME = -1  # the frame's number of an image
+NO_TRACK = -1  # the track's number of a box that belongs to none
 
 
 class Place(NamedTuple):
-    """The place of a picture: a path, and the number of a video's frame or ``NO_FRAME``."""
+    """The place of a picture.
+
+    Attributes:
+        path: of the image or video.
+        frame: number of the frame in its video or folder of frames, from 0; or ``NO_FRAME``.
+        box: corners x1, y1, x2, y2 in it, in pixels; None of the whole.
+        track: number of the person's track, or ``NO_TRACK``.
+    """
 
     path: str
     frame: int
+    box: tuple[float, float, float, float] | None = None
+    track: int = NO_TRACK
 
     def __str__(self) -> str:
-        return self.path if self.frame == NO_FRAME else f"{self.path}, frame {self.frame}"
+        words = [self.path] if self.frame == NO_FRAME else [self.path, f"frame {self.frame}"]
+        if self.track != NO_TRACK:
+            words.append(f"track {self.track}")
+        elif self.box is not None:
+            words.append(f"box {' '.join(f'{number:.0f}' for number in self.box)}")
+        return ", ".join(words)
+
+
+class Frame:
+    """An image or a frame of a video, decoded once for all crops of it.
+
+    Args:
+        path, number: where it is.
+        video: an open ``cv2.VideoCapture`` that has this frame at hand.
+    """
+
+    def __init__(self, path: str, number: int, video: Any = None) -> None:
+        self.path, self.number = path, number
+        self._video, self._one = video, Lock()
+        self._pixels: np.ndarray | None = None
+
+    def keep(self) -> None:
+        """Take a video's frame before the video goes on."""
+        if self._video is not None:
+            found, bgr = self._video.retrieve()
+            self._pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if found else None
+            self._video = None
+
+    def pixels(self) -> np.ndarray:
+        """Return RGB, uint8 (H, W, 3).
+
+        Raises:
+            ImageError: it is broken.
+        """
+        with self._one:
+            if self._pixels is None:
+                if is_video(self.path):
+                    raise ImageError(f"{self.path}, frame {self.number}: it cannot be decoded")
+                self._pixels = read_image(self.path)
+            return self._pixels
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image or a frame, or what is wrong with a video.
+    """An image, a frame or a crop of one, or what is wrong with a video.
 
     Attributes:
         place: where it is.
         problem: in words, if this is no picture but a notice about the video.
+        score: the detector's, of a crop.
     """
 
     place: Place
     problem: str = ""
-    _video: Any = None  # cv2.VideoCapture, which has decoded this frame last
-    _pixels: Any = None
+    score: float = 1.0
+    _frame: Frame | None = None  # not of a plain image
 
     def kept(self) -> "Picture":
         """Return this picture, readable also after the next one was asked for."""
-        if self._video is None:
-            return self
-        found, bgr = self._video.retrieve()
-        pixels = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if found else None
-        return replace(self, _video=None, _pixels=pixels)
+        if self._frame is not None:
+            self._frame.keep()
+        return self
+
+    def frame(self) -> Frame:
+        """Return the whole that this is, or is a crop of, kept."""
+        frame = self._frame or Frame(self.place.path, self.place.frame)
+        frame.keep()
+        return frame
 
     def read(self) -> Image.Image:
         """Return the picture in RGB.
 
         Raises:
             ImageError: it is broken.
+            BoxError: the box is beyond the frame.
         """
-        if self._pixels is not None:
-            return Image.fromarray(self._pixels)
-        if self.place.frame != NO_FRAME:
-            raise ImageError(f"{self.place}: the frame cannot be decoded")
-        return open_image(self.place.path)
+        return open_image(self.place.path) if self._frame is None else Image.fromarray(self.crop())
+
+    def crop(self) -> np.ndarray:
+        """Return the pixels of a frame, or those that its box touches, uint8 (h, w, 3).
+
+        Raises:
+            ImageError, BoxError: as :meth:`read`.
+        """
+        assert self._frame is not None
+        pixels = self._frame.pixels()
+        if self.place.box is None:
+            return pixels
+        corners, (height, width) = np.array([self.place.box]), pixels.shape[:2]
+        bounds, empty = crop_bounds(corners, width, height)
+        require_inside(corners, empty, width, height)
+        left, top, right, bottom = bounds[0]
+        return pixels[top:bottom, left:right]
 
 
 def is_video(path: str) -> bool:
@@ -158,8 +228,8 @@ def count_pictures(paths: Sequence[str], every: int = 1) -> int:
     count = 0
     for path in paths:
         if is_video(path):
-            with _opened(path) as video:
-                count += -(-_announced(video) // every)
+            with opened_video(path) as video:
+                count += -(-announced_frames(video) // every)
         else:
             count += 1
     return count
@@ -168,28 +238,34 @@ def count_pictures(paths: Sequence[str], every: int = 1) -> int:
 def read_places(places: Iterable[Place]) -> dict[Place, Image.Image | None]:
     """Return the pictures at some places, in RGB; None where none can be read."""
     found: dict[Place, Image.Image | None] = dict.fromkeys(places)
-    for path in {place.path for place in found}:
-        last = max(place.frame for place in found if place.path == path)
+    wanted: dict[str, dict[int, list[Place]]] = {}
+    for place in found:  # an image has one frame, whatever its number in a folder
+        number = place.frame if is_video(place.path) else NO_FRAME
+        wanted.setdefault(place.path, {}).setdefault(number, []).append(place)
+    for path, frames in wanted.items():
         for picture in pictures([path]):
-            if picture.place in found and not picture.problem:
-                with contextlib.suppress(ImageError):
-                    found[picture.place] = picture.kept().read()
-            if picture.place.frame >= last:
+            number = picture.place.frame
+            if number in frames and not picture.problem:
+                frame = picture.frame()
+                for place in frames[number]:
+                    with contextlib.suppress(ImageError, BoxError):
+                        found[place] = Picture(place, _frame=frame).read()
+            if number >= max(frames):
                 break
     return found
 
 
 def _frames(path: str, every: int) -> Iterator[Picture]:
-    with _opened(path) as video:
+    with opened_video(path) as video:
         if not video.isOpened():
             yield Picture(Place(path, NO_FRAME), "cannot be opened as a video")
             return
         number = 0
         while video.grab():
             if number % every == 0:
-                yield Picture(Place(path, number), _video=video)
+                yield Picture(Place(path, number), _frame=Frame(path, number, video))
             number += 1
-        announced = _announced(video)
+        announced = announced_frames(video)
         if number < announced or number == 0:
             yield Picture(
                 Place(path, NO_FRAME),
@@ -199,7 +275,8 @@ def _frames(path: str, every: int) -> Iterator[Picture]:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[cv2.VideoCapture]:
+def opened_video(path: str) -> Iterator[cv2.VideoCapture]:
+    """Give a video to decode; whether it could be opened, it says."""
     video = cv2.VideoCapture(path)
     try:
         yield video
@@ -207,5 +284,6 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
         video.release()
 
 
-def _announced(video: cv2.VideoCapture) -> int:
+def announced_frames(video: cv2.VideoCapture) -> int:
+    """Return how many frames a video says it has; 0 if it says nothing."""
     return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
