@@ -1,12 +1,19 @@
 """Trackers with this package's appearance: drawn people who walk behind one another.
 
-    pip install deep-sort-realtime norfair motmetrics
-    python examples/track_people.py --weights NAME|FILE
+    pip install deep-sort-realtime norfair trackers motmetrics
+    pip install --no-deps trackeval && pip install pycocotools tabulate
+    python examples/track_people.py [--weights NAME|FILE]
+
+(trackeval asks for opencv-python, which would overwrite opencv-python-headless.)
 
 The boxes are known, as a detector would give them; of somebody who is nearly hidden there is none.
 Each frame goes through ``network.embed``, and the vectors to deep-sort-realtime (``embeds=``) or to
 norfair (a distance of one's own), once as they are and once all alike, which is a tracker without
-appearance. IDF1 is the share of boxes that have their person's number all along, by motmetrics.
+appearance. The SORT of ``trackers`` takes no vectors: pieces of tracks that are one person's, by
+the mean of their vectors, are joined after it.
+
+IDF1 is the share of boxes that have their person's number all along, by motmetrics; HOTA, by
+trackeval, the geometric mean of how well boxes are kept and how well numbers are.
 """
 
 import argparse
@@ -104,14 +111,69 @@ def norfair(frames: list[Frame], vectors: list[np.ndarray]) -> list[list[int | N
     return numbers
 
 
+def sort(frames: list[Frame], vectors: list[np.ndarray]) -> list[list[int | None]]:
+    """Number the boxes of each frame with the SORT of trackers; join what appearance says."""
+    from supervision import Detections
+    from trackers import SORTTracker
+
+    tracker = SORTTracker(lost_track_buffer=40, minimum_consecutive_frames=1)
+    numbers: list[list[int | None]] = []
+    for frame in frames:
+        places = np.arange(len(frame.boxes))
+        scores = np.ones(len(places))
+        found = tracker.update(
+            Detections(xyxy=frame.boxes, confidence=scores, data={"place": places})
+        )
+        by_box = dict(zip(found.data["place"].tolist(), found.tracker_id.tolist()))
+        given = [by_box.get(place, -1) for place in places.tolist()]
+        numbers.append([None if number < 0 else number for number in given])
+    return joined(numbers, vectors)
+
+
+def joined(numbers: list[list[int | None]], vectors: list[np.ndarray]) -> list[list[int | None]]:
+    """Give one number to tracks whose mean vectors are alike, and which share no frame."""
+    sums: dict[int, np.ndarray] = {}
+    times: dict[int, set[int]] = {}
+    for time, (given, found) in enumerate(zip(numbers, vectors)):
+        for number, vector in zip(given, found):
+            if number is not None:
+                sums[number] = sums.get(number, 0) + vector
+                times.setdefault(number, set()).add(time)
+    now = {number: number for number in sums}
+    if np.ptp(np.concatenate(vectors), axis=0).max() == 0:
+        return numbers  # vectors that are all alike say nothing
+    while len(sums) > 1:
+        known = list(sums)
+        means = np.stack([sums[number] / np.linalg.norm(sums[number]) for number in known])
+        apart = 1 - means @ means.T
+        for i, one in enumerate(known):
+            apart[i, [j for j, two in enumerate(known) if i == j or times[one] & times[two]]] = 2
+        first, second = np.unravel_index(apart.argmin(), apart.shape)
+        if apart[first, second] > ALIKE:
+            break
+        one, two = known[first], known[second]
+        sums[one], times[one] = sums[one] + sums.pop(two), times[one] | times.pop(two)
+        now = {number: one if to == two else to for number, to in now.items()}
+    return [[None if number is None else now[number] for number in given] for given in numbers]
+
+
 TRACKERS: dict[str, Callable[[list[Frame], list[np.ndarray]], list[list[int | None]]]] = {
     "deep-sort-realtime": deep_sort,
     "norfair": norfair,
+    "trackers, SORT": sort,
 }
 
 
-def score(frames: list[Frame], numbers: list[list[int | None]]) -> tuple[float, int]:
-    """Return IDF1, 0..1, and how often a person's number changed."""
+class Score(NamedTuple):
+    """IDF1 and HOTA, 0..1, and how often a person's number changed."""
+
+    idf1: float
+    hota: float
+    switches: int
+
+
+def score(frames: list[Frame], numbers: list[list[int | None]]) -> Score:
+    """Return how well numbers are people's."""
     import motmetrics
 
     found = motmetrics.MOTAccumulator(auto_id=True)
@@ -121,24 +183,55 @@ def score(frames: list[Frame], numbers: list[list[int | None]]) -> tuple[float, 
         distances[kept, range(len(kept))] = 0  # a number belongs to a box
         found.update(frame.people, [given[place] for place in kept], distances)
     measures = motmetrics.metrics.create().compute(found, metrics=["idf1", "num_switches"])
-    return float(measures["idf1"].iloc[0]), int(measures["num_switches"].iloc[0])
+    idf1, switches = float(measures["idf1"].iloc[0]), int(measures["num_switches"].iloc[0])
+    return Score(idf1, hota(frames, numbers), switches)
 
 
-def compare(network: Network, seed: int = 0) -> Iterator[tuple[str, str, float, int]]:
-    """Yield tracker, appearance, IDF1 and changes of numbers."""
+def hota(frames: list[Frame], numbers: list[list[int | None]]) -> float:
+    """Return HOTA, the mean over its thresholds: a box is right as a whole or not at all."""
+    from trackeval.metrics import HOTA
+
+    known = {n: i for i, n in enumerate({n for given in numbers for n in given if n is not None})}
+    people = {p: i for i, p in enumerate({p for frame in frames for p in frame.people})}
+    kept = [[p for p, number in enumerate(given) if number is not None] for given in numbers]
+    data = {
+        "gt_ids": [np.array([people[p] for p in frame.people], int) for frame in frames],
+        "tracker_ids": [
+            np.array([known[given[place]] for place in places], int)  # type: ignore[index]
+            for given, places in zip(numbers, kept)
+        ],
+        "similarity_scores": [
+            np.eye(len(given))[:, places] for given, places in zip(numbers, kept)
+        ],
+        "num_gt_dets": sum(len(frame.people) for frame in frames),
+        "num_tracker_dets": sum(map(len, kept)),
+        "num_gt_ids": len(people),
+        "num_tracker_ids": len(known),
+    }
+    return float(np.mean(HOTA().eval_sequence(data)["HOTA"]))
+
+
+def compare(network: Network, seed: int = 0) -> Iterator[tuple[str, str, Score]]:
+    """Yield tracker, appearance, and how well it did."""
     frames = list(walk(seed))
     seen = [network.embed(f.image, f.boxes, order="rgb").vectors for f in frames]
     blind = [np.eye(1, found.shape[1]).repeat(len(found), 0) for found in seen]
     for name, track in TRACKERS.items():
         for appearance, vectors in (("without", blind), ("with", seen)):
-            yield name, appearance, *score(frames, track(frames, vectors))
+            yield name, appearance, score(frames, track(frames, vectors))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", required=True, metavar="NAME|FILE")
-    parser.add_argument("--seed", type=int, default=0, help="of the people and their ways")
+    parser.add_argument("--weights", metavar="NAME|FILE", help="default: those that ship")
+    parser.add_argument("--seeds", type=int, default=1, help="sequences, of other people and ways")
     args = parser.parse_args()
-    print("| tracker | appearance | IDF1 | changes of numbers |\n|---|---|---|---|")
-    for name, appearance, idf1, switches in compare(open_network(args.weights), args.seed):
-        print(f"| {name} | {appearance} | {100 * idf1:.1f} | {switches} |")
+    network = open_network(args.weights) if args.weights else open_network()
+    found: dict[tuple[str, str], list[Score]] = {}
+    for seed in range(args.seeds):
+        for name, appearance, one in compare(network, seed):
+            found.setdefault((name, appearance), []).append(one)
+    print("| tracker | appearance | IDF1 | HOTA | changes of numbers |\n|---|---|---|---|---|")
+    for (name, appearance), scores in found.items():
+        idf1, kept, switches = np.mean(scores, axis=0)
+        print(f"| {name} | {appearance} | {100 * idf1:.1f} | {100 * kept:.1f} | {switches:.1f} |")
