@@ -227,6 +227,10 @@ def test_maps_of_people_and_of_something_else():
     assert problem_of([np.zeros_like(person)]) is None
     assert problem_of([person[::-1]]) == "foot lies above head in 1 of 1 maps"
     assert problem_of([person, person, person[::-1]]) is None  # one who stands on the hands
+    mask = np.where(person > 0, TORSO, 0).astype(np.uint8)  # of a detector, not of parts
+    assert problem_of([mask, person, mask]) == (
+        "2 of 3 maps have one part only, as masks of people do"
+    )
     heads = np.where(person > 0, HEAD, 0).astype(np.uint8)
     heads[90:, :30][person[90:, :30] > 0] = FOOT
     assert "of the people's pixels are head" in problem_of([heads])

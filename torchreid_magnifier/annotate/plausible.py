@@ -41,13 +41,16 @@ def problem_of(maps: Iterable[np.ndarray]) -> str | None:
         maps: uint8 (H, W) each, 0 to 7.
 
     Returns:
-        What they show, for a message: more head than body, or a part above one that it hangs from
-        in most maps that have both.
+        What they show, for a message: more head than body, one part only in most maps, or a part
+        above one that it hangs from in most maps that have both.
     """
     pixels = np.zeros(len(PARTS))
+    counts = []  # of parts, in maps with any
     seen: dict[tuple[int, int], list[bool]] = {}
     for labels in maps:
-        pixels += np.bincount(labels.ravel(), minlength=len(PARTS))
+        of_map = np.bincount(labels.ravel(), minlength=len(PARTS))
+        pixels += of_map
+        counts += [n] if (n := np.count_nonzero(of_map) - bool(of_map[BACKGROUND])) else []
         rows = {part: np.sort(np.nonzero(labels == part)[0]) for part in _DOWNWARDS}
         rows = {part: found for part, found in rows.items() if len(found) > _FEW}
         height = len(labels)
@@ -60,6 +63,8 @@ def problem_of(maps: Iterable[np.ndarray]) -> str | None:
     for part, most in _MOST.items():
         if pixels[part] > most * people:
             return f"{pixels[part] / people:.0%} of the people's pixels are {PARTS[part]}"
+    if 2 * counts.count(1) > len(counts):
+        return f"{counts.count(1)} of {len(counts)} maps have one part only, as masks of people do"
     for upper, lower in sorted(seen, key=lambda pair: pair[0] - pair[1]):  # the farthest first
         wrong_ones = seen[upper, lower]
         enough = len(wrong_ones) >= _SEVERAL or {upper, lower} in _ALWAYS
