@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from ..images import ImageError
-from ..parts import BACKGROUND, FOOT, HEAD, LOWER_LEG, PARTS, TORSO, UPPER_LEG
+from ..parts import BACKGROUND, FOOT, FOREGROUND, HEAD, LOWER_LEG, PARTS, TORSO, UPPER_LEG
 
 SAMPLE = 64  # maps that are looked at
 _MOST = {HEAD: 0.6, FOOT: 0.4}  # of the pixels of all people
@@ -45,12 +45,13 @@ def problem_of(maps: Iterable[np.ndarray]) -> str | None:
         above one that it hangs from in most maps that have both.
     """
     pixels = np.zeros(len(PARTS))
-    counts = []  # of parts, in maps with any
+    counts: list[int] = []  # of parts, in maps with any
     seen: dict[tuple[int, int], list[bool]] = {}
     for labels in maps:
         of_map = np.bincount(labels.ravel(), minlength=len(PARTS))
         pixels += of_map
-        counts += [n] if (n := np.count_nonzero(of_map) - bool(of_map[BACKGROUND])) else []
+        count = sum(bool(of_map[part]) for part in FOREGROUND)
+        counts += [count] if count else []
         rows = {part: np.sort(np.nonzero(labels == part)[0]) for part in _DOWNWARDS}
         rows = {part: found for part, found in rows.items() if len(found) > _FEW}
         height = len(labels)
