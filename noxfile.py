@@ -48,6 +48,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def app(session: nox.Session) -> None:
+    """Drop, click and read in the page of the command ``app``; needs chromium on the machine."""
+    session.install(".[test,app]", "playwright")
+    session.run("pytest", "-n", "0", "tests/test_app.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into site/; any warning is an error."""
     session.install(".[docs]")

@@ -27,6 +27,7 @@ COMMANDS = {
     "search": "the pictures of such a file that are nearest to queries",
     "calibrate": "from which similarity on two images are taken for the same person's",
     "group": "who is who in a folder of pictures of people whom nobody has named",
+    "app": "a page in the browser: drop a picture, see parts, activations, the nearest, who it is",
     "convert": "rewrite a checkpoint of MagnifierNet's or SAN's reference for this package",
     "demo": "on generated pedestrians: train, test, compare and draw, in a few minutes",
 }
