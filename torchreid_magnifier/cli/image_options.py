@@ -17,6 +17,7 @@ from ..data.masks import MASKS
 from ..data.sidecars import SidecarFiles
 from ..figures import save
 from . import FAILED
+from .actions import Action
 from .arguments import check_picture, positive
 from .datasets import add_root, check_dataset
 
@@ -75,38 +76,35 @@ def check_sidecars(
     return FAILED if found.problems else 0
 
 
-class Show:
-    """Draw a contact sheet: images chosen at random, each beside its sidecar file."""
+def sheet_action(files: SidecarFiles, out: str) -> Action:
+    """Return the subcommand ``show`` of a kind of sidecar file, which writes ``out`` by default."""
 
-    def __init__(self, files: SidecarFiles, out: str) -> None:
-        self.HELP = f"draw images with their {files.names}"
-        self._files, self._out = files, Path(out)
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``masks show`` and ``textures show``."""
+    def options(parser: argparse.ArgumentParser) -> None:
         add_image_options(parser)
         parser.add_argument("--count", type=positive, default=24, metavar="N", help="of images")
         parser.add_argument("--seed", type=int, default=1, help="of the choice of images")
-        parser.add_argument("--out", type=Path, default=self._out, metavar="FILE")
-        if self._files is MASKS:
+        parser.add_argument("--out", type=Path, default=Path(out), metavar="FILE")
+        if files is MASKS:
             parser.add_argument(
                 "--doubtful",
                 action="store_true",
                 help="only images whose labels may be of somebody else than meant, each with why",
             )
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Draw the sheet and write it."""
+    def show(args: argparse.Namespace) -> int:
+        """Draw a contact sheet: images chosen at random, each beside its sidecar file."""
         check_picture(args.out)
         images = chosen_images(args)
         if vars(args).get("doubtful"):
-            doubts = doubts_of(images, self._files)
+            doubts = doubts_of(images, files)
             if not doubts:
                 raise ParsingError(f"none of the {len(images.paths)} images is doubtful")
             images = replace(images, paths=list(doubts))
             print("\n".join(f"{path}: {why}" for path, why in doubts.items()))
         name = args.dataset or os.path.basename(images.root)
-        figure, line = sidecar_sheet(images, self._files, name, args.count, args.seed)
+        figure, line = sidecar_sheet(images, files, name, args.count, args.seed)
         save(figure, args.out)
         print(f"{line}: {args.out}")
         return 0
+
+    return f"draw images with their {files.names}", options, show

@@ -22,9 +22,9 @@ from ..data.masks import MASKS
 from ..errors import listed
 from ..parts import FOREGROUND, PARTS
 from . import FAILED
-from .actions import run_action
+from .actions import Action, run_action
 from .arguments import add_batch_size, positive
-from .image_options import Show, add_image_options, check_sidecars, chosen_images
+from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 
 _WORKERS = 8  # a process with a network takes 1 to 2 GB
 
@@ -35,179 +35,154 @@ def main(argv: Sequence[str]) -> int:
         "Part labels (0 background, head, torso, upper_arm, lower_arm, upper_leg, lower_leg, "
         "7 foot) for the images of a dataset."
     )
-    actions = {
-        "make": Make,
-        "import": Import,
-        "formats": Formats,
-        "check": Check,
-        "show": Show(MASKS, "masks.png"),
+    actions: dict[str, Action] = {
+        "make": ("write the labels", _make_options, _make),
+        "import": ("write the labels from another parser's", _import_options, _import),
+        "formats": (
+            "print the classes of other parsers, as parts",
+            _formats_options,
+            _formats,
+        ),
+        "check": ("read all labels and name their problems", _check_options, _check),
+        "show": sheet_action(MASKS, "masks.png"),
     }
     return run_action("masks", description, actions, argv)
 
 
-class Make:
+def _make_options(parser: argparse.ArgumentParser) -> None:
+    add_image_options(parser)
+    parser.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
+    _add_keypoint_options(parser, "of the parser keypoints")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files; "
+        "of rtmpose: name, .onnx, .zip or folder, or a link ending in #sha256=HASH",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="NAME|FILE",
+        help="of the parser magnifiernet: a name that 'torchreid-magnifier weights list' "
+        "shows, or a checkpoint of training (default: those that come with the package)",
+    )
+    parser.add_argument(
+        "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
+    )
+    add_batch_size(parser, default=16)
+    _add_writing_options(parser)
+
+
+def _make(args: argparse.Namespace) -> int:
     """Write a label map for each image that has none: the image root's folder with _ps_label added,
     the same path below it, .png. A run that was killed goes on when it is started again."""
-
-    HELP = "write the labels"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``masks make``."""
-        add_image_options(parser)
-        parser.add_argument("--parser", choices=PARSERS, default=PARSERS[0])
-        _add_keypoint_options(parser, "of the parser keypoints")
-        parser.add_argument(
-            "--model",
-            metavar="NAME",
-            help="of the parser vitpose: name on the Hugging Face Hub, or folder with its files; "
-            "of rtmpose: name, .onnx, .zip or folder, or a link ending in #sha256=HASH",
-        )
-        parser.add_argument(
-            "--weights",
-            metavar="NAME|FILE",
-            help="of the parser magnifiernet: a name that 'torchreid-magnifier weights list' "
-            "shows, or a checkpoint of training (default: those that come with the package)",
-        )
-        parser.add_argument(
-            "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
-        )
-        add_batch_size(parser, default=16)
-        _add_writing_options(parser)
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Make the labels, and return the exit status: 1 if there are images without."""
-        images = chosen_images(args)
-        parser = choose_parser(
-            args.parser,
-            images,
-            keypoints=args.keypoints,
-            names=args.names,
-            min_score=args.min_score,
-            skeleton=args.skeleton,
-            absent_is_nobody=args.absent_is_nobody,
-            model=args.model,
-            weights=args.weights,
-        )
-        problems = make_masks(
-            images,
-            parser.make,
-            {
-                "parser": args.parser,
-                "version": __version__,
-                "settings": parser.settings | {"person_mask": args.person_mask},
-            },
-            person_mask=args.person_mask,
-            batch_size=args.batch_size,
-            workers=args.workers,
-            processes=(parser.is_network or args.person_mask) and device().type == "cpu",
-            overwrite=args.overwrite,
-        )
-        return _report(images, problems)
+    images = chosen_images(args)
+    parser = choose_parser(
+        args.parser,
+        images,
+        keypoints=args.keypoints,
+        names=args.names,
+        min_score=args.min_score,
+        skeleton=args.skeleton,
+        absent_is_nobody=args.absent_is_nobody,
+        model=args.model,
+        weights=args.weights,
+    )
+    problems = make_masks(
+        images,
+        parser.make,
+        {
+            "parser": args.parser,
+            "version": __version__,
+            "settings": parser.settings | {"person_mask": args.person_mask},
+        },
+        person_mask=args.person_mask,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        processes=(parser.is_network or args.person_mask) and device().type == "cpu",
+        overwrite=args.overwrite,
+    )
+    return _report(images, problems)
 
 
-class Import:
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    add_image_options(parser)
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        required=True,
+        help="whose labels they are ('torchreid-magnifier masks formats' prints the tables)",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FOLDER",
+        required=True,
+        help="of the labels, with the folders below it in which the images are below their root",
+    )
+    _add_keypoint_options(parser, "split clothes into limbs by them")
+    _add_writing_options(parser)
+
+
+def _import(args: argparse.Namespace) -> int:
     """Write label maps from those of another parser, by its table of classes. A run that was killed
     goes on when it is started again."""
-
-    HELP = "write the labels from another parser's"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``masks import``."""
-        add_image_options(parser)
-        parser.add_argument(
-            "--format",
-            choices=FORMATS,
-            required=True,
-            help="whose labels they are ('torchreid-magnifier masks formats' prints the tables)",
+    given = args.names or args.skeleton or args.absent_is_nobody or args.min_score is not None
+    if given and not args.keypoints:
+        args.usage_error(
+            "--names, --skeleton, --absent-is-nobody and --min-score go with --keypoints"
         )
-        parser.add_argument(
-            "--labels",
-            metavar="FOLDER",
-            required=True,
-            help="of the labels, with the folders below it in which the images are below their "
-            "root",
+    if args.keypoints and FORMATS[args.format].fields:
+        args.usage_error(f"--keypoints: the fields of {args.format} have nothing to split")
+    images = chosen_images(args)
+    keypoints: KeypointFiles | None = None
+    if args.keypoints:
+        keypoints = keypoint_files(
+            args.keypoints,
+            images,
+            args.names,
+            args.min_score,
+            args.skeleton,
+            args.absent_is_nobody,
         )
-        _add_keypoint_options(parser, "split clothes into limbs by them")
-        _add_writing_options(parser)
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Write the labels, and return the exit status: 1 if there are images without."""
-        given = args.names or args.skeleton or args.absent_is_nobody or args.min_score is not None
-        if given and not args.keypoints:
-            args.usage_error(
-                "--names, --skeleton, --absent-is-nobody and --min-score go with --keypoints"
-            )
-        if args.keypoints and FORMATS[args.format].fields:
-            args.usage_error(f"--keypoints: the fields of {args.format} have nothing to split")
-        images = chosen_images(args)
-        keypoints: KeypointFiles | None = None
-        if args.keypoints:
-            keypoints = keypoint_files(
-                args.keypoints,
-                images,
-                args.names,
-                args.min_score,
-                args.skeleton,
-                args.absent_is_nobody,
-            )
-        source = LabelFiles(args.format, args.labels, images, keypoints)
-        problems = import_masks(images, source, workers=args.workers, overwrite=args.overwrite)
-        return _report(images, problems)
+    source = LabelFiles(args.format, args.labels, images, keypoints)
+    problems = import_masks(images, source, workers=args.workers, overwrite=args.overwrite)
+    return _report(images, problems)
 
 
-class Formats:
+def _formats_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)} (default: all)"
+    )
+
+
+def _formats(args: argparse.Namespace) -> int:
     """Print the formats that can be imported: the files' names, each class and what it becomes."""
-
-    HELP = "print the classes of other parsers and the parts that they become"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the arguments of ``masks formats``."""
-        parser.add_argument(
-            "formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)} (default: all)"
-        )
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Print the tables."""
-        unknown = [name for name in args.formats if name not in FORMATS]
-        if unknown:
-            args.usage_error(f"unknown format {unknown[0]!r}: expected {', '.join(FORMATS)}")
-        print("\n\n".join(map(format_table, args.formats or FORMATS)))
-        return 0
+    unknown = [name for name in args.formats if name not in FORMATS]
+    if unknown:
+        args.usage_error(f"unknown format {unknown[0]!r}: expected {', '.join(FORMATS)}")
+    print("\n\n".join(map(format_table, args.formats or FORMATS)))
+    return 0
 
 
-class Check:
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    add_image_options(parser)
+    parser.add_argument(
+        "--without",
+        choices=[PARTS[part] for part in FOREGROUND],
+        metavar="PART",
+        help="list the images in whose labels a part does not appear",
+    )
+
+
+def _check(args: argparse.Namespace) -> int:
     """Read all images and labels, say what the labels hold, and count the problems of each kind."""
-
-    HELP = "read all labels and name their problems"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``masks check``."""
-        add_image_options(parser)
-        parser.add_argument(
-            "--without",
-            choices=[PARTS[part] for part in FOREGROUND],
-            metavar="PART",
-            help="list the images in whose labels a part does not appear",
-        )
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Check, and return the exit status: 1 if there are problems."""
-        images = chosen_images(args)
-        survey = survey_masks(images.paths, images.top)
-        print(f"{survey}\n")
-        lines = []
-        if args.without:
-            paths = survey.without(PARTS.index(args.without))
-            lines = [f"\nwithout {args.without}: {len(paths)}", *paths]
-        return check_sidecars(args, images, MASKS, lines)
+    images = chosen_images(args)
+    survey = survey_masks(images.paths, images.top)
+    print(f"{survey}\n")
+    lines = []
+    if args.without:
+        paths = survey.without(PARTS.index(args.without))
+        lines = [f"\nwithout {args.without}: {len(paths)}", *paths]
+    return check_sidecars(args, images, MASKS, lines)
 
 
 def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:

@@ -10,9 +10,9 @@ from ..annotate.textures import make_textures
 from ..data.textures import TextureFiles
 from ..errors import listed
 from . import FAILED
-from .actions import run_action
+from .actions import Action, run_action
 from .arguments import add_batch_size, positive
-from .image_options import Show, add_image_options, check_sidecars, chosen_images
+from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 from .network_options import add_network_options, chosen_network
 
 
@@ -22,66 +22,52 @@ def main(argv: Sequence[str]) -> int:
         "Textures for the images of a dataset: a person's whole surface, unrolled so that a "
         "position means the same part of the body for everyone. SAN learns to see them."
     )
-    return run_action(
-        "textures",
-        description,
-        {"make": Make, "check": Check, "show": Show(TextureFiles(), "textures.png")},
-        argv,
-    )
+    actions: dict[str, Action] = {
+        "make": ("write the textures that a trained network sees", _make_options, _make),
+        "check": ("read all textures and name their problems", _check_options, _check),
+        "show": sheet_action(TextureFiles(), "textures.png"),
+    }
+    return run_action("textures", description, actions, argv)
 
 
-class Make:
+def _make_options(parser: argparse.ArgumentParser) -> None:
+    add_image_options(parser)
+    add_network_options(parser, required=True)
+    add_batch_size(parser, default=16)
+    parser.add_argument("--overwrite", action="store_true", help="make existing textures anew")
+
+
+def _make(args: argparse.Namespace) -> int:
     """Write a texture for each image that has none, as a network with a decoder, such as san_pg,
     sees it: the image root's folder with _texture added, the same path below it, .png. A run that
     was killed goes on when it is started again."""
-
-    HELP = "write the textures that a trained network sees"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``textures make``."""
-        add_image_options(parser)
-        add_network_options(parser, required=True)
-        add_batch_size(parser, default=16)
-        parser.add_argument("--overwrite", action="store_true", help="make existing textures anew")
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Make the textures, and return the exit status: 1 if there are images without."""
-        images = chosen_images(args)
-        problems = make_textures(
-            images, chosen_network(args), batch_size=args.batch_size, overwrite=args.overwrite
-        )
-        print(f"textures in {images.sidecar_root(TextureFiles())}")
-        print(f"images without a texture: {len(problems)} of {len(images.paths)}")
-        if problems:
-            print(listed("unreadable images", problems), file=sys.stderr)
-        return FAILED if problems else 0
+    images = chosen_images(args)
+    problems = make_textures(
+        images, chosen_network(args), batch_size=args.batch_size, overwrite=args.overwrite
+    )
+    print(f"textures in {images.sidecar_root(TextureFiles())}")
+    print(f"images without a texture: {len(problems)} of {len(images.paths)}")
+    if problems:
+        print(listed("unreadable images", problems), file=sys.stderr)
+    return FAILED if problems else 0
 
 
-class Check:
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    add_image_options(parser)
+    parser.add_argument(
+        "--height",
+        type=positive,
+        metavar="PIXELS",
+        help="of the images that a network is to be trained on, which textures must fit",
+    )
+    parser.add_argument("--width", type=positive, metavar="PIXELS", help="... and their width")
+
+
+def _check(args: argparse.Namespace) -> int:
     """Read all images and textures, and count the problems of each kind."""
-
-    HELP = "read all textures and name their problems"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the options of ``textures check``."""
-        add_image_options(parser)
-        parser.add_argument(
-            "--height",
-            type=positive,
-            metavar="PIXELS",
-            help="of the images that a network is to be trained on, which textures must fit",
-        )
-        parser.add_argument("--width", type=positive, metavar="PIXELS", help="... and their width")
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Check, and return the exit status: 1 if there are problems."""
-        if (args.height is None) != (args.width is None):
-            args.usage_error("--height and --width go together")
-        images = chosen_images(args)
-        print(f"images: {len(images.paths)}")
-        files = TextureFiles((args.height, args.width) if args.height else None)
-        return check_sidecars(args, images, files)
+    if (args.height is None) != (args.width is None):
+        args.usage_error("--height and --width go together")
+    images = chosen_images(args)
+    print(f"images: {len(images.paths)}")
+    files = TextureFiles((args.height, args.width) if args.height else None)
+    return check_sidecars(args, images, files)

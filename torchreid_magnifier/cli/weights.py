@@ -17,7 +17,7 @@ from ..hub.download import places
 from ..hub.pack import pack, read_facts
 from ..hub.table import table
 from . import FAILED
-from .actions import run_action
+from .actions import Action, run_action
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,122 +26,100 @@ def main(argv: Sequence[str]) -> int:
         "Trained weights by name: of this package, and of the manifests that the environment "
         "variable TORCHREID_MAGNIFIER_MANIFESTS names."
     )
-    actions = {"list": List, "download": Download, "verify": Verify, "pack": Pack}
+    actions: dict[str, Action] = {
+        "list": ("print which weights there are", None, _list),
+        "download": (
+            "get the files of weights, and print their paths",
+            _download_options,
+            _download,
+        ),
+        "verify": ("check the files that are here", _verify_options, _verify),
+        "pack": ("make the file for an entry from a checkpoint", _pack_options, _pack),
+    }
     return run_action("weights", description, actions, argv)
 
 
-class List:
+def _list(args: argparse.Namespace) -> int:
     """Print a table of all weights: what they are, how good, and whether their files are here."""
-
-    HELP = "print which weights there are"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add nothing: ``weights list`` has no arguments."""
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Print the table."""
-        nothing = f"There are no weights. The environment variable {OWN_MANIFESTS} names manifests."
-        known = entries()
-        print(table(known.values()) if known else nothing)
-        return 0
+    nothing = f"There are no weights. The environment variable {OWN_MANIFESTS} names manifests."
+    known = entries()
+    print(table(known.values()) if known else nothing)
+    return 0
 
 
-class Download:
+def _download_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help="as 'weights list' prints it")
+
+
+def _download(args: argparse.Namespace) -> int:
     """Get the files of weights, and print their paths. Files that are here already are verified."""
-
-    HELP = "get the files of weights, and print their paths"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the arguments of ``weights download``."""
-        parser.add_argument("names", nargs="+", metavar="NAME", help="as 'weights list' prints it")
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Fetch, and return the exit status: 1 if one could not be had."""
-        status = 0
-        for card in [find(name) for name in args.names]:  # each name is checked before a download
-            try:
-                print(fetch(card))
-            except WeightsError as error:
-                print(f"torchreid-magnifier weights download: error: {error}", file=sys.stderr)
-                status = FAILED
-        return status
+    status = 0
+    for card in [find(name) for name in args.names]:  # each name is checked before a download
+        try:
+            print(fetch(card))
+        except WeightsError as error:
+            print(f"torchreid-magnifier weights download: error: {error}", file=sys.stderr)
+            status = FAILED
+    return status
 
 
-class Verify:
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (default: all)"
+    )
+
+
+def _verify(args: argparse.Namespace) -> int:
     """Compare the files that are here with the sizes and hashes of the manifests."""
-
-    HELP = "check the files that are here"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the arguments of ``weights verify``."""
-        parser.add_argument(
-            "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (default: all)"
-        )
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Check; return the exit status: 1 if a file is damaged, or one that was named not here."""
-        status = 0
-        for card in [find(name) for name in args.names] or entries().values():
-            here = [path for path in places(card) if path.exists()]
-            for path in here:
-                problem = card.problem_of(path)
-                print(f"{card.name}: {path}: {problem or 'intact'}")
-                if problem:
-                    status = FAILED
-            if not here:
-                print(f"{card.name}: not here")
-                if args.names:
-                    status = FAILED
-        return status
+    status = 0
+    for card in [find(name) for name in args.names] or entries().values():
+        here = [path for path in places(card) if path.exists()]
+        for path in here:
+            problem = card.problem_of(path)
+            print(f"{card.name}: {path}: {problem or 'intact'}")
+            if problem:
+                status = FAILED
+        if not here:
+            print(f"{card.name}: not here")
+            if args.names:
+                status = FAILED
+    return status
 
 
-class Pack:
+def _pack_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="such as log/model/model.pth.tar-60"
+    )
+    parser.add_argument(
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="new file: .safetensors, or another for torch.load",
+    )
+    parser.add_argument(
+        "--half", action="store_true", help="numbers of half precision: half the size"
+    )
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="YAML",
+        help="what else is known, by the keys of a manifest's entry: licence, results, …",
+    )
+
+
+def _pack(args: argparse.Namespace) -> int:
     """Make the file that users load from a checkpoint of training: no classifiers, no optimizer.
 
     A .safetensors file carries its card: what a config.yaml of "train" beside the checkpoint says,
     and the facts of --card. The entry for a manifest is printed.
     """
-
-    HELP = "make the file for an entry from a checkpoint"
-
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Add the arguments of ``weights pack``."""
-        parser.add_argument(
-            "checkpoint", type=Path, metavar="CHECKPOINT", help="such as log/model/model.pth.tar-60"
-        )
-        parser.add_argument(
-            "out",
-            type=Path,
-            metavar="OUT",
-            help="new file: .safetensors, or another for torch.load",
-        )
-        parser.add_argument(
-            "--half", action="store_true", help="numbers of half precision: half the size"
-        )
-        parser.add_argument(
-            "--card",
-            type=Path,
-            metavar="YAML",
-            help="what else is known, by the keys of a manifest's entry: licence, results, …",
-        )
-
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
-        """Pack, and print what a manifest needs of the file."""
-        facts = read_facts(args.card) if args.card else {}
-        card = pack(args.checkpoint, args.out, args.half, facts)
-        entry: dict[str, Any] = {} if card is None else card.to_dict()
-        entry |= {
-            "file": args.out.name,
-            "sha256": sha256(args.out),
-            "size": args.out.stat().st_size,
-        }
-        print(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=100), end="")
-        return 0
+    facts = read_facts(args.card) if args.card else {}
+    card = pack(args.checkpoint, args.out, args.half, facts)
+    entry: dict[str, Any] = {} if card is None else card.to_dict()
+    entry |= {
+        "file": args.out.name,
+        "sha256": sha256(args.out),
+        "size": args.out.stat().st_size,
+    }
+    print(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=100), end="")
+    return 0
