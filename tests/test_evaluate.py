@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,17 @@ from torchreid_magnifier.evaluation import (
     rank_queries,
     reassociate,
 )
+from torchreid_magnifier.hub import Card
 from torchreid_magnifier.images import open_image
-from torchreid_magnifier.inference.evaluate import _WithMirror, evaluate, measure
+from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
+from torchreid_magnifier.inference.embeddings import Embeddings
+from torchreid_magnifier.inference.errors import RetrievalError
+from torchreid_magnifier.inference.evaluate import (
+    _WithMirror,
+    evaluate,
+    measure,
+    reassociate_tracks,
+)
 from torchreid_magnifier.inference.explain.rankings import read_evaluation_set
 from torchreid_magnifier.inference.open import Network, open_network
 from torchreid_magnifier.models import build
@@ -237,18 +247,51 @@ def test_the_command_prints_and_writes(checkpoint, noise_root, tmp_path, capsys)
     out, page = tmp_path / "found.json", tmp_path / "found.html"
     options = ["--model", "magnifiernet_osnet_x0_25", "--height", "64", "--width", "32"]
     data = ["--dataset", "market1501", "market1501_masks", "--root", str(noise_root)]
-    asked = ["--branches", "--cameras", "--json", str(out), "--html", str(page)]
+    asked = ["--branches", "--cameras", "--parts", "--json", str(out), "--html", str(page)]
     assert main(["evaluate", "--weights", str(checkpoint), *options, *data, *asked]) == 0
     printed = capsys.readouterr().out
     assert "market1501: 2 queries, of which 2 count, 4 gallery images" in printed
     assert "rank-1" in printed and "mINP" in printed and "fusion" in printed
     assert re.search(r"network +trained on +market1501 +market1501_masks\n.*not recorded", printed)
     first, second = json.loads(out.read_text())
-    assert set(first["measures"]) == {"embedding", "global", "adversarial", "fusion"}
+    names = {"embedding", "shared parts", "global", "adversarial", "fusion"}
+    assert set(first["measures"]) == names
     assert first["measures"] == second["measures"] and first["dataset"] == "market1501"
     text = page.read_text()
     assert text.count("data:image/png;base64,") == 2 and "http" not in text  # no other file
     assert text.count("<h2>") == 3 and "By the queries' camera" in text
+
+
+def test_parts_from_extraction_to_an_answer(checkpoint, noise_root, tmp_path, capsys):
+    images = noise_root / "market1501" / "Market-1501-v15.09.15"
+    gallery, query = tmp_path / "gallery.npz", str(next((images / "query").glob("*.jpg")))
+    options = ["--model", "magnifiernet_osnet_x0_25", "--height", "64", "--width", "32"]
+    asked = ["extract", str(images / "bounding_box_test"), "--out", str(gallery)]
+    assert main([*asked, "--weights", str(checkpoint), *options, "--parts"]) == 0
+    found = read_embeddings(gallery)
+    assert found.regions.shape == (4, 8 * 256) and isinstance(found.regions, np.memmap)
+    assert main(["search", "--gallery", str(gallery), query, "--parts", "--top", "2"]) == 0
+    assert main(["search", "--gallery", str(gallery), query, "--parts", "--index", "flat"]) == 2
+    assert "a search by parts is exact" in capsys.readouterr().err
+
+
+def test_people_of_a_tracker_are_found_again(tmp_path, capsys):
+    vectors, person, frame = tracks(np.random.default_rng(5))
+    paths = np.array([f"{video}/{f:06d}.jpg" for video in "ab" for f in frame])
+    both = [np.tile(values, 2).astype(np.int32) for values in (frame, person)]
+    card = Card("people", "magnifiernet_r18", 64, 32)
+    found = Embeddings(paths, both[0], np.tile(vectors, (2, 1)), None, card, tracks=both[1])
+    once = reassociate(vectors, person, frame, gap=4, stride=2)
+    twice = reassociate_tracks(found, 4, 2)
+    assert (twice.queries, twice.rank1) == (2 * once.queries, pytest.approx(once.rank1))
+    write_embeddings(tmp_path / "t.npz", [found], len(found), card)
+    asked = ["evaluate", "--tracks", str(tmp_path / "t.npz"), "--gap"]
+    assert main([*asked, "4", "--stride", "2"]) == 0
+    assert f"{twice.queries} boxes, each among" in capsys.readouterr().out
+    assert main([*asked, "99"]) == 1
+    assert "no box's person is there 99 frames later" in capsys.readouterr().err
+    with pytest.raises(RetrievalError, match="boxes with tracks, found none: extract them with"):
+        reassociate_tracks(replace(found, tracks=None), 4)
 
 
 def test_a_dataset_that_is_not_known(checkpoint, capsys):

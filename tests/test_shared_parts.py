@@ -1,10 +1,17 @@
 """Distances over the parts that both pictures show, against plain loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from test_decide import CARD, rows_of
 
 from torchreid_magnifier.evaluation import EvaluationError, PartFeatures, SharedPartDistances
 from torchreid_magnifier.evaluation import shared_parts as module
+from torchreid_magnifier.inference.decide import calibrate, decide, score_pairs
+from torchreid_magnifier.inference.embeddings import Embeddings
+from torchreid_magnifier.inference.errors import RetrievalError
+from torchreid_magnifier.inference.search import search
 
 PARTS, SIZE = 8, 5
 
@@ -16,6 +23,13 @@ def pictures(count, seed):
     regions = generator.random((count, PARTS, SIZE)).astype(np.float16)
     regions[shares == 0] = 0
     return PartFeatures(generator.normal(size=(count, 6)).astype(np.float32), regions, shares)
+
+
+def embeddings_of(found):
+    count = len(found.vectors)
+    paths = np.array([f"{row}.jpg" for row in range(count)])
+    frames, regions = np.full(count, -1, np.int32), found.regions.reshape(count, -1)
+    return Embeddings(paths, frames, found.vectors, found.visibility, CARD, regions=regions)
 
 
 def cosine(one, other):
@@ -52,6 +66,47 @@ def test_distances_are_those_of_plain_loops_whatever_the_blocks(share, monkeypat
     np.testing.assert_allclose(found[1:3], expected[1:3], atol=1e-6)
     flat = gallery._replace(regions=gallery.regions.reshape(11, -1))
     np.testing.assert_allclose(SharedPartDistances(query, flat, share)[0:4], expected, atol=1e-6)
+
+
+def test_single_pairs_and_the_nearest_are_those_of_the_matrix(monkeypatch):
+    query, gallery = pictures(6, 4), pictures(20, 5)
+    distances = SharedPartDistances(query, gallery, 0.5)
+    rows, columns = np.random.default_rng(0).integers(0, 6, (2, 30))
+    monkeypatch.setattr(module, "_NUMBERS", 7 * PARTS * SIZE)
+    expected = distances[0:6][rows, columns]
+    np.testing.assert_allclose(distances.pairs(rows, columns), expected, atol=1e-6)
+    monkeypatch.setattr("torchreid_magnifier.evaluation.distances._BLOCK", 40)  # two queries
+    ours, theirs = map(embeddings_of, (query, gallery))
+    found = search(ours, theirs, 5, parts=0.5)
+    np.testing.assert_array_equal(found.rows, np.argsort(distances[0:6], 1, kind="stable")[:, :5])
+    np.testing.assert_allclose(found.scores, 1 - np.sort(distances[0:6], 1)[:, :5], atol=1e-6)
+    with pytest.raises(RetrievalError, match="the gallery: expected features of body parts"):
+        search(ours, replace(theirs, regions=None), 5, parts=0.5)
+
+
+def test_answers_by_parts_are_those_of_a_calibration_by_parts():
+    pytest.importorskip("sklearn")
+    people = np.repeat(np.arange(20), 4)
+    generator = np.random.default_rng(6)
+    centres = generator.random((20, PARTS, SIZE))
+    found = pictures(80, 7)
+    regions = (centres[people] + 0.2 * generator.random((80, PARTS, SIZE))).astype(np.float16)
+    embeddings = embeddings_of(found._replace(regions=regions))
+    pairs = score_pairs(embeddings, people, np.tile([0, 1], 40), parts=1.0)
+    calibration = calibrate(pairs, CARD, "made people", [0.1], replicates=5)
+    assert calibration.parts == 1 and calibration.equal_error < 0.1
+    assert (
+        calibrate(
+            score_pairs(embeddings, people, np.tile([0, 1], 40)), CARD, "x", [0.1], replicates=5
+        ).equal_error
+        > 0.3
+    )  # the embeddings themselves know nobody
+    half = np.arange(80) % 2 == 0
+    queries, gallery = (rows_of(embeddings, np.flatnonzero(rows)) for rows in (half, ~half))
+    answers = decide(queries, gallery, calibration, 0.1)
+    assert np.mean([people[~half][a.row] == p for a, p in zip(answers, people[half])]) > 0.9
+    with pytest.raises(RetrievalError, match="over shared parts, which vectors alone do not have"):
+        decide(np.zeros((1, 6)), gallery, calibration, 0.1)
 
 
 def test_a_hidden_part_says_nothing():

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..evaluation.shared_parts import SHARE
 from ..figures import save
 from ..inference.decide import RATES, Calibration, calibrate, read_labelled_folder, score_pairs
 from ..inference.embeddings import card_of, require_comparable
@@ -35,10 +36,13 @@ def main(argv: Sequence[str]) -> int:
     made = card_of(network)
     if before is not None:
         require_comparable(before.made, made, "the calibration", "--weights")
-    embeddings, problems = embed(network, paths, batch_size=args.batch_size, bar=True)
+    share = before.parts if before else SHARE if args.parts else 0.0
+    embeddings, problems = embed(
+        network, paths, batch_size=args.batch_size, bar=True, parts=share > 0
+    )
     if problems:
         raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))
-    pairs = score_pairs(embeddings, people, cameras, same_camera=args.same_camera)
+    pairs = score_pairs(embeddings, people, cameras, same_camera=args.same_camera, parts=share)
     print(f"{source}: {pairs}")
     if before is not None:
         print(before.compared(pairs))
@@ -91,6 +95,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="pairs of images by one camera count, too; they are easier than what a system of "
         "several cameras meets",
+    )
+    parser.add_argument(
+        "--parts", action="store_true", help="similarities over shared parts, for 'search --parts'"
     )
     parser.add_argument(
         "--rates",

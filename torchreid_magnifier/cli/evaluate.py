@@ -7,23 +7,31 @@ from pathlib import Path
 from ..distributed.launch import printing_once
 from ..evaluation.multi_query import POOLINGS
 from ..files import write_atomically
-from ..inference.evaluate import evaluate
+from ..inference.embedding_files import read_embeddings
+from ..inference.evaluate import evaluate, reassociate_tracks
 from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..inference.report import as_html, as_json, as_text
 from .arguments import Parser, add_batch_size, check_file, positive
 from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network, joined_on
 
+_OPTIONS = (
+    *("flip", "rerank", "branches", "pooling", "strangers", "draws", "shared_parts"),
+    "batch_size",
+)
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
     with printing_once():
         args = _parse(argv)
+    if args.tracks:
+        print(reassociate_tracks(read_embeddings(args.tracks), args.gap, args.stride))
+        return 0
     with joined_on(args.device) as processes:
         images = processes.together(lambda: _images(args), in_turn=True)
         networks = processes.together(lambda: [chosen_network(args, w) for w in args.weights])
-        options = ("flip", "rerank", "branches", "pooling", "strangers", "draws", "batch_size")
-        chosen = {name: getattr(args, name) for name in options}
+        chosen = {name: getattr(args, name) for name in _OPTIONS}
         found = [
             evaluate(network, images[name], name, **chosen, bar=True, processes=processes)
             for network in networks
@@ -55,8 +63,24 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "starts share the images out.",
     )
     add_network_options(parser, several=True)
+    measured = parser.add_mutually_exclusive_group(required=True)
+    measured.add_argument("--dataset", nargs="+", metavar="NAME", help="registered datasets")
+    measured.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="FILE",
+        help="embeddings of boxes with tracks: how well people are found again --gap frames later, "
+        "among those who are there; nothing else is measured",
+    )
     parser.add_argument(
-        "--dataset", required=True, nargs="+", metavar="NAME", help="registered datasets"
+        "--gap", type=positive, default=30, metavar="N", help="… frames (default: 30)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="… asked with in frames that are multiples of N (default: 1)",
     )
     add_root(parser)
     parser.add_argument("--flip", action="store_true", help="with each image's mirror image too")
@@ -77,6 +101,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--draws", type=positive, default=10, metavar="N", help="of that half (default: 10)"
+    )
+    parser.add_argument(
+        "--parts",
+        dest="shared_parts",
+        action="store_true",
+        help="by the body parts that both pictures show too, for people who are partly hidden",
     )
     parser.add_argument("--cameras", action="store_true", help="the queries of each camera too")
     add_batch_size(parser, default=64)

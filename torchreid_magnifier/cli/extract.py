@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
             dtype="float16" if args.fp16 else "float32",
             every=args.every if args.detections is None else 1,
             tracklets=args.tracklets,
+            parts=args.parts,
             overwrite=args.overwrite,
             processes=processes,
         )
@@ -110,6 +111,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=1,
         metavar="N",
         help="of videos, and of frames with boxes, take every Nth frame (default: all)",
+    )
+    parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="keep the features of body parts too, for 'search --parts'",
     )
     parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
     add_batch_size(parser)

@@ -5,11 +5,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..evaluation.shared_parts import SHARE
 from ..figures import save
 from ..files import write_atomically
 from ..inference.decide import Calibration, departure_notice
 from ..inference.embedding_files import read_embeddings
 from ..inference.embeddings import require_comparable
+from ..inference.errors import RetrievalError
 from ..inference.explain.sheets import search_sheet
 from ..inference.index import APPROXIMATE, KINDS, METRICS
 from ..inference.search import (
@@ -36,14 +38,25 @@ def main(argv: Sequence[str]) -> int:
     gallery = read_embeddings(args.gallery)
     queries = read_queries(args.queries, gallery, args.weights, args.device)
     new = args.index_file and not args.index_file.exists()
-    index = open_index(args.index, gallery, args.metric, args.device, args.index_file, args.gallery)
+    index = None
+    if not args.parts:
+        index = open_index(
+            args.index, gallery, args.metric, args.device, args.index_file, args.gallery
+        )
     if new:
         print(f"{args.index_file}: index {args.index} of {len(gallery)} embeddings\n")
-    found = search(queries, gallery, args.top, args.metric, index)
+    share = SHARE if args.parts else None
+    found = search(queries, gallery, args.top, args.metric, index, share)
     same_from = None
     if args.calibration:
         calibration = Calibration.read(args.calibration)
         require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
+        if calibration.parts != (share or 0):
+            raise RetrievalError(
+                f"{args.calibration}: its similarities are over a share of {calibration.parts:g} "
+                f"of the parts, those of this search of {share or 0:g}: give --parts to both "
+                "calibrate and search, or to neither"
+            )
         same_from = calibration.threshold(args.same_at)
         if notice := departure_notice(queries, gallery, calibration, args.same_at):
             print(f"torchreid-magnifier search: warning: {notice}", file=sys.stderr)
@@ -86,6 +99,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--same-at and --calibration go together: give both")
     if args.calibration and args.metric != "cosine":
         raise ConfigError("--same-at: a calibration is of cosine similarities: leave out --metric")
+    if args.parts and (args.index != "exact" or args.metric != "cosine"):
+        raise ConfigError("--parts: a search by parts is exact and by cosine: leave out the others")
     if args.index_file and args.index == "exact":
         raise ConfigError("--index-file goes with an index of FAISS: give --index too")
 
@@ -123,6 +138,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="keep the index of FAISS here, and use it if it is here",
+    )
+    parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="compare the body parts that both pictures show, for people who are partly hidden; of "
+        "a gallery that was extracted with --parts",
     )
     parser.add_argument(
         "--same-at",

@@ -26,6 +26,14 @@ class Reassociation(NamedTuple):
     candidates: float
     skipped: dict[str, int]
 
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.skipped.items())
+        return (
+            f"{self.queries} boxes, each among {self.candidates:.1f}: rank-1 "
+            f"{100 * self.rank1:.1f}, mean reciprocal rank {100 * self.reciprocal_rank:.1f} "
+            f"(not counted: {reasons})"
+        )
+
 
 def reassociate(
     embeddings: Tensor | np.ndarray,

@@ -94,7 +94,23 @@ class SharedPartDistances:
             distances[:, block] = torch.lerp(whole, apart, self._share).numpy()
         return distances
 
-    def _prepared(self, side: PartFeatures, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def pairs(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return those of single pairs: ``rows`` (n,) of queries, ``columns`` of the gallery."""
+        distances = np.empty(len(rows), np.float32)
+        step = max(1, _NUMBERS // max(1, int(np.prod(self._gallery.regions.shape[1:]))))
+        for start in range(0, len(rows), step):
+            chosen = slice(start, start + step)
+            unit, parts, seen = self._prepared(self._query, rows[chosen])
+            others, other_parts, other_seen = self._prepared(self._gallery, columns[chosen])
+            whole, both = 1 - (unit * others).sum(1), (seen * other_seen).sum(1)
+            apart = 1 - (parts * other_parts).sum(1) / both.clamp_min(1e-12)
+            apart = torch.where(both > 0, apart, whole)
+            distances[chosen] = torch.lerp(whole, apart, self._share).numpy()
+        return distances
+
+    def _prepared(
+        self, side: PartFeatures, rows: slice | np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of length 1; parts of length 1 times their visibility; the visibilities."""
         seen = torch.from_numpy(np.array(side.visibility[rows], np.float32))
         parts = torch.from_numpy(np.array(side.regions[rows], np.float32))

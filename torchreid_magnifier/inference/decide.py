@@ -17,6 +17,7 @@ import numpy as np
 import torch.nn.functional as F
 from scipy.stats import ks_2samp
 
+from ..evaluation import SharedPartDistances
 from ..files import write_atomically
 from ..hub import Card
 from .embeddings import Embeddings, card_from_json, card_to_json, require_comparable
@@ -51,6 +52,8 @@ class Pairs(NamedTuple):
         other_people: numbers of both, (O, 2).
         people: how many there are; the numbers are below it.
         images, cameras: how many there are.
+        parts: share of the parts that both pictures show in the similarity, 1 -
+            ``SharedPartDistances``; 0: the cosine similarity of the embeddings.
     """
 
     same: np.ndarray
@@ -60,6 +63,7 @@ class Pairs(NamedTuple):
     people: int
     images: int
     cameras: int
+    parts: float = 0.0
 
     def __str__(self) -> str:
         return (
@@ -101,6 +105,7 @@ class Calibration:
         equal_error: rate where as many pairs of one person are missed as pairs of two are taken for
             one, with ``equal_error_low`` and ``equal_error_high``, and the similarity there.
         slope, intercept: of the logistic curve, see :meth:`probability`.
+        parts: share of the parts in the similarities, see ``Pairs``.
         repeated: slope and intercept of the bootstrap's curves, see :meth:`interval`.
         sample: sorted scores of different people.
     """
@@ -120,6 +125,7 @@ class Calibration:
     equal_error_at: float
     slope: float
     intercept: float
+    parts: float
     repeated: tuple[tuple[float, float], ...] = dataclasses.field(repr=False)
     sample: tuple[float, ...] = dataclasses.field(repr=False)
 
@@ -283,6 +289,7 @@ def score_pairs(
     cameras: Sequence[int | str],
     *,
     same_camera: bool = False,
+    parts: float = 0.0,
     most: int = _MOST,
     seed: int = 0,
 ) -> Pairs:
@@ -294,6 +301,7 @@ def score_pairs(
         cameras: that each was taken by, (N,).
         same_camera: take pairs by one camera, too; they are more alike than those that a
             system of several cameras has to compare.
+        parts: see ``Pairs``.
         most: pairs of either kind; of more, so many are drawn at random.
         seed: of that choice.
 
@@ -325,15 +333,15 @@ def score_pairs(
         found if len(found) <= most else found[chance.choice(len(found), most, replace=False)]
         for found in (same, other)
     )
-    unit = F.normalize(as_float(embeddings.vectors), dim=1).numpy()
     return Pairs(
-        _similarities(unit, same),
+        _similarities(embeddings, same, parts),
         pids[same[:, 0]],
-        _similarities(unit, other),
+        _similarities(embeddings, other, parts),
         pids[other],
         int(pids.max()) + 1,
         len(pids),
         int(camids.max()) + 1,
+        parts,
     )
 
 
@@ -404,6 +412,7 @@ def calibrate(
         equal_error_at=float(at_all[1]),
         slope=float(fitted.coef_[0, 0]),
         intercept=float(fitted.intercept_[0]),
+        parts=pairs.parts,
         repeated=tuple(repeated_curves),
         sample=tuple(sample.round(6).tolist()),
     )
@@ -442,8 +451,13 @@ def decide(
     threshold = calibration.threshold(rate)
     require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
     if isinstance(queries, np.ndarray):
+        if calibration.parts:
+            raise RetrievalError(
+                "the calibration is of similarities over shared parts, which vectors alone do not "
+                "have: calibrate without --parts, or give embeddings"
+            )
         return _decide_vectors(queries, gallery, calibration, rate, index)
-    found = search(queries, gallery, 1, index=index)
+    found = search(queries, gallery, 1, index=index, parts=calibration.parts or None)
     if notice := departure_notice(queries, gallery, calibration, rate):
         warnings.warn(notice, CalibrationWarning, stacklevel=2)
     scores = found.scores[:, 0]
@@ -487,8 +501,12 @@ def departure_notice(
     # As many pairs as there are pictures: those of one picture depend on each other.
     count = min(len(queries) + len(gallery), _SAMPLE)
     asked, found = (chance.integers(len(rows), size=count) for rows in (queries, gallery))
-    one = F.normalize(as_float(queries.vectors[asked]), dim=1)
-    scores = (one * F.normalize(as_float(gallery.vectors[found]), dim=1)).sum(1).numpy()
+    if calibration.parts:
+        sides = queries.parts("queries"), gallery.parts("the gallery")
+        scores = 1 - SharedPartDistances(*sides, calibration.parts).pairs(asked, found)
+    else:
+        one = F.normalize(as_float(queries.vectors[asked]), dim=1)
+        scores = (one * F.normalize(as_float(gallery.vectors[found]), dim=1)).sum(1).numpy()
     apart, by_chance = calibration.departure(scores)
     if apart <= _APART or by_chance >= _CHANCE:
         return None
@@ -586,8 +604,12 @@ def _different(pids: np.ndarray, most: int, chance: np.random.Generator) -> np.n
     return np.asarray(rows[pids[rows[:, 0]] != pids[rows[:, 1]]])
 
 
-def _similarities(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Of pairs of rows (P, 2) of (N, D); a block at a time."""
+def _similarities(embeddings: Embeddings, pairs: np.ndarray, parts: float) -> np.ndarray:
+    """Of pairs of rows (P, 2); a block at a time."""
+    if parts:
+        side = embeddings.parts("the images")
+        return 1 - SharedPartDistances(side, side, parts).pairs(*pairs.T).astype(float)
+    unit = F.normalize(as_float(embeddings.vectors), dim=1).numpy()
     step = max(1, (1 << 24) // unit.shape[1])
     found = [
         np.einsum("pd,pd->p", unit[pairs[start:][:step, 0]], unit[pairs[start:][:step, 1]])

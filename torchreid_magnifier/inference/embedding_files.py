@@ -22,7 +22,8 @@ from .errors import RetrievalError, missing_extra
 ENDINGS = (".npz", ".parquet")
 
 _METADATA = b"torchreid-magnifier"  # its key in the schema of a Parquet file
-_LISTS = ("embeddings", "visibility", "boxes")
+_LISTS = ("embeddings", "visibility", "boxes", "regions")
+_MAPPED = ("embeddings", "regions")
 _NUMBERS = ("frames", "tracks", "scores", "crops")
 _NONE = "it has no metadata, so it is not of 'torchreid-magnifier extract'"
 
@@ -137,9 +138,10 @@ def _read_npz(path: Path) -> Embeddings:
             raise RetrievalError("it is no .npz file, or cut short")
     try:
         with np.load(path, allow_pickle=False) as members:
-            columns = {name: members[name] for name in members.files if name != "embeddings"}
-            if "embeddings" in members.files:
-                columns["embeddings"] = _mapped(path, members)
+            columns = {
+                name: _mapped(path, members, name) if name in _MAPPED else members[name]
+                for name in members.files
+            }
     except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
         raise RetrievalError(f"it is damaged ({error})") from error
     if "metadata" not in columns:
@@ -147,9 +149,9 @@ def _read_npz(path: Path) -> Embeddings:
     return Embeddings.from_columns(columns, card_from_json(str(columns.pop("metadata"))))
 
 
-def _mapped(path: Path, members: Any) -> np.ndarray:
-    """The embeddings: mapped, or read if they are compressed."""
-    member = members.zip.getinfo("embeddings.npy")
+def _mapped(path: Path, members: Any, name: str) -> np.ndarray:
+    """A column: mapped, or read if it is compressed."""
+    member = members.zip.getinfo(f"{name}.npy")
     with open(path, "rb") as file:
         file.seek(member.header_offset)
         file.seek(member.header_offset + file.read(1024).find(npy.MAGIC_PREFIX))
@@ -159,7 +161,7 @@ def _mapped(path: Path, members: Any) -> np.ndarray:
             shape, fortran_order, dtype = read_header(file)
             if np.prod(shape) and not fortran_order:  # nothing cannot be mapped
                 return np.memmap(path, dtype, "r", file.tell(), shape)
-    read: np.ndarray = members["embeddings"]
+    read: np.ndarray = members[name]
     return read
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..evaluation import PartFeatures
 from ..hub import Card, WeightsError, entries
 from .errors import RetrievalError
 from .open import Network
@@ -77,6 +78,7 @@ _OPTIONAL: dict[str, tuple[str, int, float]] = {
     "tracks": ("i", 1, NO_TRACK),
     "scores": ("f", 1, np.nan),
     "crops": ("i", 1, 1),
+    "regions": ("f", 2, np.nan),
 }
 
 
@@ -98,6 +100,8 @@ class Embeddings:
         tracks: number of the track, -1 of none, int32 (N,); None as above.
         scores: the detector's, float32 (N,), 1 where it gave none; None as above.
         crops: how many crops each embedding is of, int32 (N,); None if it is one each.
+        regions: features of the body parts, ``Embedding.regions`` of one picture after the other,
+            float16 (N, K * C), perhaps mapped from a file; None unless they were asked for.
     """
 
     paths: np.ndarray
@@ -109,6 +113,7 @@ class Embeddings:
     tracks: np.ndarray | None = None
     scores: np.ndarray | None = None
     crops: np.ndarray | None = None
+    regions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -121,6 +126,22 @@ class Embeddings:
         left, top, right, bottom = self.boxes[row].tolist()
         track = NO_TRACK if self.tracks is None else int(self.tracks[row])
         return Place(path, frame, (left, top, right, bottom), track)
+
+    def parts(self, whose: str) -> PartFeatures:
+        """Return what distances over the parts that two pictures show are made of.
+
+        Args:
+            whose: embeddings these are, for the message.
+
+        Raises:
+            RetrievalError: they have no features of body parts.
+        """
+        if self.regions is None or self.visibility is None:
+            raise RetrievalError(
+                f"{whose}: expected features of body parts, found none: extract the embeddings "
+                "with --parts, by a network that has them"
+            )
+        return PartFeatures(self.vectors, self.regions, self.visibility)
 
     def columns(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the arrays that there are, by their names in files."""

@@ -13,19 +13,25 @@ from torch import Tensor, nn
 from ..distributed.processes import ALONE, Processes
 from ..evaluation import (
     PairwiseDistances,
+    PartFeatures,
     RankedQueries,
+    Reassociation,
     RerankedDistances,
+    SharedPartDistances,
     multi_query,
     open_set,
     rank_queries,
+    reassociate,
 )
 from ..evaluation.distances import Distances
 from ..evaluation.open_set import FALSE_ALARMS
 from ..models.base import Embedding
+from .embeddings import Embeddings
 from .errors import RetrievalError
 from .explain.rankings import EvaluationSet, read_evaluation_set
 from .extract import embed
 from .open import Network, open_network
+from .sources import NO_TRACK, is_video
 
 RANKS = (1, 5, 10)
 _CURVE = 50  # ranks of a CMC that is drawn
@@ -133,6 +139,7 @@ def evaluate(
     pooling: str | None = None,
     strangers: bool = False,
     draws: int = 10,
+    shared_parts: bool = False,
     batch_size: int = 64,
     workers: int = 4,
     bar: bool = False,
@@ -155,6 +162,7 @@ def evaluate(
             of their embeddings, see ``multi_query``.
         strangers: also with half of the people out of the gallery, see ``open_set``.
         draws: of these people.
+        shared_parts: also over the parts that both pictures show, see ``SharedPartDistances``.
         batch_size, workers: as for ``extract``.
         bar: show how far it is.
         processes: that share the images out; all have the measures in the end.
@@ -168,7 +176,13 @@ def evaluate(
     parts = _branches(network) if branches else {}
     given = replace(network, model=_WithMirror(network.model)) if flip else network  # type: ignore[arg-type]
     found, problems = embed(
-        given, images.paths, batch_size=batch_size, workers=workers, bar=bar, processes=processes
+        given,
+        images.paths,
+        batch_size=batch_size,
+        workers=workers,
+        bar=bar,
+        parts=shared_parts,
+        processes=processes,
     )
     if problems:
         raise RetrievalError("\n  ".join(["images that cannot be read:", *problems]))
@@ -177,6 +191,7 @@ def evaluate(
         count = len(images.query)
         vectors = torch.from_numpy(found.vectors)
         query, gallery = vectors[:count], vectors[count:]
+        halves = slice(count), slice(count, None)
         labels = images.labels()
         distances = PairwiseDistances(query, gallery, "cosine")
         results = {"embedding": measure(distances, *labels, ranks)}
@@ -187,6 +202,10 @@ def evaluate(
             pooled = multi_query(query, gallery, *labels, pooling)
             several = PairwiseDistances(pooled, gallery, "cosine")
             results[f"multi-query, {pooling}"] = measure(several, *labels, ranks)
+        if shared_parts:
+            sides = found.parts(network.card.name)
+            ours, theirs = (PartFeatures(*(x[s] for x in sides)) for s in halves)
+            results["shared parts"] = measure(SharedPartDistances(ours, theirs), *labels, ranks)
         for name, part in parts.items():
             alone = PairwiseDistances(query[:, part], gallery[:, part], "cosine")
             results[name] = measure(alone, *labels, ranks)
@@ -238,6 +257,36 @@ def _measures(found: RankedQueries, ranks: Sequence[int]) -> Measures:
     )
 
 
+def reassociate_tracks(embeddings: Embeddings, gap: int, stride: int = 1) -> Reassociation:
+    """Return how well people are found again ``gap`` frames later, by a tracker's numbers.
+
+    Args:
+        embeddings: of ``extract`` with boxes and tracks; those of no track are left out. Tracks of
+            two videos, or folders of frames, are of different people.
+        gap, stride: see ``reassociate``.
+
+    Raises:
+        RetrievalError: there are no tracks.
+        EvaluationError: no box counts.
+    """
+    if embeddings.tracks is None or not (tracked := embeddings.tracks != NO_TRACK).any():
+        raise RetrievalError(
+            "expected embeddings of boxes with tracks, found none: extract them with --detections "
+            "and the file of a tracker, or a gt.txt"
+        )
+    paths = embeddings.paths[tracked].tolist()
+    sequences = np.array([path if is_video(path) else os.path.dirname(path) for path in paths])
+    rows = np.flatnonzero(tracked)
+    return reassociate(
+        np.array(embeddings.vectors[rows], np.float32),
+        embeddings.tracks[rows],
+        embeddings.frames[rows],
+        gap,
+        stride=stride,
+        sequences=sequences,
+    )
+
+
 def crossed(found: Sequence[Evaluation]) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
     """Arrange evaluations as a table: what was trained on in rows, what was tested on in columns.
 
@@ -276,6 +325,7 @@ class _WithMirror(nn.Module):
         super().__init__()
         self.model = model
         self.embedding_size, self.has_parts = model.embedding_size, model.has_parts
+        self.has_regions = model.has_regions
 
     def optimize_for_inference(self) -> "_WithMirror":
         return _WithMirror(self.model.optimize_for_inference())

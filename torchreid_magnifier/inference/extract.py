@@ -63,6 +63,7 @@ def extract(
     dtype: str = "float32",
     every: int = 1,
     tracklets: bool = False,
+    parts: bool = False,
     overwrite: bool = False,
     processes: Processes = ALONE,
 ) -> Extraction:
@@ -83,6 +84,8 @@ def extract(
         dtype: of the embeddings in the file, ``float32`` or ``float16``.
         every: of a video, each frame whose number is a multiple of it; not of ``Detections``.
         tracklets: write one embedding for each track of ``Detections``, see ``tracklets``.
+        parts: keep the features of body parts too, for distances over those that two pictures
+            show; not of tracklets.
         overwrite: replace ``out``, and an unfinished run with other settings.
         processes: that share the pictures out, on one file system; the main one writes ``out`` and
             knows the counts.
@@ -113,6 +116,8 @@ def extract(
                 "tracklets need boxes with tracks: give the file of a tracker, or leave tracklets "
                 "out"
             )
+        if tracklets and parts:
+            raise RetrievalError("tracklets have no features of parts: leave one of both out")
         if out.exists() and not overwrite:
             raise RetrievalError(f"{out} exists already: give another name, or --overwrite")
         require_writable(out)
@@ -130,6 +135,7 @@ def extract(
             "batch size": batch_size,
             "dtype": dtype,
             "every": every,
+            "features of parts": parts,
             "number of files": len(paths),
             "digest of the files' names, sizes and times": _digest(paths),
             "digest of the boxes": found.digest() if isinstance(found, Detections) else None,
@@ -141,7 +147,7 @@ def extract(
     def share() -> None:
         given = found.pictures() if isinstance(found, Detections) else pictures(found, every)
         mine = _share(given, size, processes, done)
-        batches = _batches(network, mine, batch_size, workers)
+        batches = _batches(network, mine, batch_size, workers, parts)
         numbers = (number for number in count() if number not in done)
         bar = tqdm(
             desc="going on after an interruption" if done else None,
@@ -193,6 +199,7 @@ def embed(
     batch_size: int = 32,
     workers: int = 4,
     bar: bool = False,
+    parts: bool = False,
     processes: Processes = ALONE,
 ) -> tuple[Embeddings, list[str]]:
     """Return the float32 embeddings of images and videos, and a line for each that is broken.
@@ -200,7 +207,7 @@ def embed(
     Args:
         network: from ``open_network``.
         paths: as ``find_sources`` gives them; at least one.
-        batch_size, workers: as for ``extract``.
+        batch_size, workers, parts: as for ``extract``.
         bar: show how far it is.
         processes: that share the pictures out; each has all embeddings in the end.
 
@@ -215,7 +222,7 @@ def embed(
         mine = _share(pictures(paths), batch_size, processes)
         hidden = None if bar and processes.is_main else True
         with tqdm(total=len(paths), unit="picture", disable=hidden) as shown:
-            for batch in _batches(network, mine, batch_size, workers):
+            for batch in _batches(network, mine, batch_size, workers, parts):
                 batches.append(batch)
                 shown.update(batch.pictures * processes.count)
 
@@ -253,7 +260,11 @@ class _Batch(NamedTuple):
 
 
 def _batches(
-    network: Network, wanted: Iterable[Picture], batch_size: int, workers: int
+    network: Network,
+    wanted: Iterable[Picture],
+    batch_size: int,
+    workers: int,
+    parts: bool = False,
 ) -> Iterator[_Batch]:
     """``batch_size`` pictures after the other, broken ones included.
 
@@ -261,6 +272,11 @@ def _batches(
     is in the same batch in any run.
     """
     card = card_of(network)
+    if parts and not network.model.has_regions:
+        raise RetrievalError(
+            f"{network.card.name}: its model {network.card.model} has no features of body parts: "
+            "take one with the Semantic Fusion Branch, or leave the parts out"
+        )
     try:
         network = replace(network, model=network.model.optimize_for_inference())
     except ValueError as error:
@@ -269,7 +285,7 @@ def _batches(
     with Workers(lambda: load, workers, processes=False, ahead=batch_size + workers) as pool:
         loaded = pool.map([picture.kept()] for picture in wanted)
         while group := list(islice(loaded, batch_size)):
-            yield _embed(network, card, group)
+            yield _embed(network, card, group, parts)
 
 
 _Loaded = tuple[Picture, Tensor | str]  # the network's input, or what is wrong
@@ -289,12 +305,13 @@ def _load(preprocessing: Preprocessing, one: Sequence[Picture]) -> _Loaded:
 
 
 @torch.inference_mode()
-def _embed(network: Network, card: Card, group: Sequence[_Loaded]) -> _Batch:
+def _embed(network: Network, card: Card, group: Sequence[_Loaded], parts: bool) -> _Batch:
     good = [(picture, tensor) for picture, tensor in group if isinstance(tensor, Tensor)]
     places = [picture.place for picture, _ in good]
     problems = [found for _, found in group if isinstance(found, str)]
     vectors = np.empty((0, network.model.embedding_size), np.float32)
     visibility = np.empty((0, NUM_PARTS), np.float32) if network.model.has_parts else None
+    regions = np.empty((0, 0), np.float16) if parts else None
     if good:
         images = torch.stack([tensor for _, tensor in good]).to(network.device)
         try:
@@ -307,6 +324,8 @@ def _embed(network: Network, card: Card, group: Sequence[_Loaded]) -> _Batch:
         vectors = seen.vector.cpu().numpy()
         if seen.visibility is not None:
             visibility = seen.visibility.cpu().numpy()
+        if parts and seen.regions is not None:
+            regions = seen.regions.flatten(1).half().cpu().numpy()
         if not np.isfinite(vectors).all():
             raise RetrievalError(
                 f"the network gives embeddings that are not finite, such as of {places[0]}: "
@@ -318,6 +337,7 @@ def _embed(network: Network, card: Card, group: Sequence[_Loaded]) -> _Batch:
         vectors,
         visibility,
         card,
+        regions=regions if good else None,
     )
     if any(place.box is not None for place in places):
         embeddings = replace(

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..evaluation import SharedPartDistances
+from ..evaluation.distances import blocks
 from ..hub import WeightsError
 from ..parts import BACKGROUND
 from .embedding_files import is_embedding_file, read_embeddings
@@ -53,6 +55,7 @@ def search(
     top: int = 10,
     metric: str = "cosine",
     index: Index | None = None,
+    parts: float | None = None,
 ) -> Ranking:
     """Find the nearest embeddings.
 
@@ -67,6 +70,8 @@ def search(
         metric: ``cosine``, by which these networks' embeddings are compared, or ``euclidean``, of
             the embeddings as they are, not normalised.
         index: of the gallery, for the same metric; exact search with torch on the CPU if None.
+        parts: search by ``SharedPartDistances`` with this share, with everything and in blocks; the
+            scores are 1 - distance. Not with an index, or another metric than cosine.
 
     Raises:
         RetrievalError: queries and gallery are of different networks, the gallery is empty, or a
@@ -87,6 +92,10 @@ def search(
             f"{int(wrong.sum())} of {len(queries)} queries have values that are not finite, such "
             f"as {queries.place(row)}: leave them out, or extract them anew"
         )
+    if parts is not None:
+        if index is not None or metric != "cosine":
+            raise ValueError("a search by parts has no index and no metric but cosine")
+        return _search_parts(queries, gallery, min(top, len(gallery)), parts)
     if index is None:
         index = ExactIndex(gallery.vectors, metric)
     top = min(top, len(gallery))
@@ -99,6 +108,19 @@ def search(
         best = np.argsort(-scores if metric == "cosine" else scores, kind="stable")[:top]
         ranking.rows[number, : len(best)] = rows[best]
         ranking.scores[number, : len(best)] = scores[best]
+    return ranking
+
+
+def _search_parts(queries: Embeddings, gallery: Embeddings, top: int, share: float) -> Ranking:
+    distances = SharedPartDistances(queries.parts("queries"), gallery.parts("the gallery"), share)
+    shape = len(queries), top
+    ranking = Ranking(np.empty(shape, np.int64), np.empty(shape))
+    for start, block in blocks(distances):
+        rows = np.sort(np.argpartition(block, top - 1, axis=1)[:, :top], axis=1)
+        near = np.take_along_axis(block, rows, 1)
+        order = np.argsort(near, axis=1, kind="stable")
+        ranking.rows[start : start + len(block)] = np.take_along_axis(rows, order, 1)
+        ranking.scores[start : start + len(block)] = 1 - np.take_along_axis(near, order, 1)
     return ranking
 
 
@@ -149,7 +171,7 @@ def read_queries(
         card = replace(network.card, mean=made.mean, std=made.std)
         network = replace(network, card=card)
         require_comparable(made, card_of(network))
-        embedded, problems = embed(network, paths)
+        embedded, problems = embed(network, paths, parts=gallery.regions is not None)
         if problems:
             raise RetrievalError("\n  ".join(["queries that cannot be read:", *problems]))
         blocks = [embedded, *blocks]
