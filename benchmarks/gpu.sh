@@ -9,7 +9,7 @@
 #              recipe of examples/train_market1501.py, with its TEACHER, if given
 #   SIZE       of the images to train on (256x128)
 #   MINUTES    for all (10)
-#   OUT        folder to write (gpu); a training that is there goes on, with the epochs it was given
+#   OUT        folder to write (gpu); what is there goes on, a training with the epochs it was given
 #   TINY=1     tries all of it on the CPU, with tiny sizes
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +18,11 @@ out=${OUT:-gpu} size=${SIZE:-256x128} model=${MODEL:-magnifiernet_osnet_x1_0} py
 end=$((SECONDS + ${MINUTES:-10} * 60))
 mkdir -p "$out"
 left() { echo $((end - SECONDS)); }
+measure() { # what has been measured is not measured again
+    local name=$1 most=$2
+    shift 2
+    [ -f "$out/$name.json" ] || try "$most" "$python" benchmarks/speed.py --device $device "$@" "${speed[@]}" --out "$out/$name"
+}
 try() { # a share of the time for a command, which may fail: what comes after it shall still run
     local most=$1
     shift
@@ -32,11 +37,9 @@ if [ -n "${TINY:-}" ]; then
 fi
 
 # (a) Throughput and memory, in turns: ours, the reference implementation, torchreid's ResNet-50.
-try $(($(left) / 3)) "$python" benchmarks/speed.py --device $device --ours "${ours[@]}" --stock resnet50 \
-    ${REFERENCE:+--reference "$REFERENCE"} "${speed[@]}" --out "$out/speed"
+measure speed $(($(left) / 3)) --ours "${ours[@]}" --stock resnet50 ${REFERENCE:+--reference "$REFERENCE"}
 if [ -n "$compiled" ]; then # translating takes minutes
-    try $(($(left) / 4)) "$python" benchmarks/speed.py --device $device --ours $compiled --ways compiled --stock \
-        "${speed[@]}" --out "$out/speed_compiled"
+    measure speed_compiled $(($(left) / 4)) --ours $compiled --ways compiled --stock
 fi
 
 # (b) The longest training that fits: one epoch says how long they take; weights are saved after each.
