@@ -194,6 +194,27 @@ FAULTS = (
         "upper arm left: lower_arm; upper arm right",
         "test_import.py",
     ),
+    Fault(
+        "the box that RTMPose sees is not enlarged on the way back",
+        "annotate/parsers/rtmpose.py",
+        "points = (keypoints[:, :2] - self._size / 2) * scale + centre",
+        "points = (keypoints[:, :2] - self._size / 2) * scale / _ENLARGED + centre",
+        "test_rtmpose.py -k known_outputs",
+    ),
+    Fault(
+        "OpenPose's arms are the other side's",
+        "annotate/skeletons.py",
+        '_ARMS = (*_side("right", *_LIMBS[:3]), *_side("left", *_LIMBS[:3]))',
+        '_ARMS = (*_side("left", *_LIMBS[:3]), *_side("right", *_LIMBS[:3]))',
+        "test_parsing.py -k both_orders",
+    ),
+    Fault(
+        "feet above heads are people",
+        "annotate/plausible.py",
+        "if enough and 2 * sum(wrong_ones) > len(wrong_ones):",
+        "if enough and 2 * sum(wrong_ones) > 2 * len(wrong_ones):",
+        "test_labels.py -k other_sapiens",
+    ),
 )
 
 
