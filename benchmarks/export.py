@@ -20,8 +20,8 @@ from measuring.machine import spread
 
 from torchreid_magnifier.hub.card import Card
 from torchreid_magnifier.inference.export import onnx_file, pt2_file
-from torchreid_magnifier.inference.export.parity import Run
 from torchreid_magnifier.inference.export.program import trace
+from torchreid_magnifier.inference.export.settings import Run, Settings
 from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.models import build, list_models
 
@@ -37,11 +37,11 @@ def runners(name: str, height: int, width: int) -> dict[str, Run]:
     def eager(images: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"embedding": model(images)}
 
-    return {
-        "eager": eager,
-        "torch.export": pt2_file.runner(pt2_file.to_bytes(program, network.card, None)),
-        "onnxruntime": onnx_file.runner(onnx_file.to_bytes(program, network.card, None)),
+    exported = {
+        name: form.runner(form.contents(program, network.card, Settings()), network.card)
+        for name, form in (("torch.export", pt2_file), ("onnxruntime", onnx_file))
     }
+    return {"eager": eager, **exported}
 
 
 CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}

@@ -14,6 +14,7 @@ import torch
 from torchreid_magnifier.hub.card import Card
 from torchreid_magnifier.inference.export.parity import Parity, compare, pedestrians
 from torchreid_magnifier.inference.export.program import trace
+from torchreid_magnifier.inference.export.settings import Settings
 from torchreid_magnifier.inference.export.writing import FORMATS
 from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.models import build, list_models
@@ -29,10 +30,12 @@ def measure(name: str, height: int, width: int, batches: list[int]) -> str:
     program = trace(model, height, width)
     cells = [f"`{name}`", str(model.embedding_size), f"{checkpoint.tell() / 1e6:.1f}"]
     for form in FORMATS.values():
-        data = form.to_bytes(program, network.card, None)
-        found = compare(model, form.runner(data), pedestrians(network.preprocessing, batches))
+        files = form.contents(program, network.card, Settings())
+        run = form.runner(files, network.card)
+        found = compare(model, run, pedestrians(network.preprocessing, batches))
         found.require()
-        cells += [f"{found.deviation:.1e}", labels(found), f"{len(data) / 1e6:.1f}"]
+        size = sum(map(len, files.values())) / 1e6
+        cells += [f"{found.deviation:.1e}", labels(found), f"{size:.1f}"]
     return f"| {' | '.join(cells)} |"
 
 

@@ -19,10 +19,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import requests
+import torch
+import torchreid
 from requests.adapters import HTTPAdapter
 
 from torchreid_magnifier import files
-from torchreid_magnifier.hub import Card, WeightsError, download, fetch
+from torchreid_magnifier.hub import Card, WeightsError, download, fetch, find
+from torchreid_magnifier.inference.open import open_network
 
 BODY = np.random.default_rng(0).bytes(1_500_000)
 OTHER = np.random.default_rng(1).bytes(len(BODY))
@@ -420,6 +423,35 @@ def test_drive_answers_what_gdown_does_not_expect(drive, target):
     drive.link("uc", says(503))  # not even a kind of content
     reason = failure(entry(LINK)).splitlines()[-2]
     assert reason == f"  {LINK}: gdown cannot read the answer (KeyError('content-type'))"
+
+
+def test_a_network_of_torchreids_zoo_comes_from_drive(drive, tmp_path, monkeypatch):
+    """Nobody publishes its hash: what came first must come again."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "zoo"))
+    bodies = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = torchreid.models.build_model("osnet_x0_25", 751, pretrained=False)
+        torch.save({"state_dict": model.state_dict(), "rank1": np.float64(1)}, data := io.BytesIO())
+        bodies.append(data.getvalue())
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Disposition": 'attachment; filename="osnet.pth"',
+    }
+    drive.link("uc", page(QUOTA), gives(bodies[0], headers=headers))
+    with pytest.raises(WeightsError, match="Too many users"):
+        open_network("osnet_x0_25_market1501")
+    network = open_network("osnet_x0_25_market1501")
+    assert (network.card.model, network.model.embedding_size) == ("osnet_x0_25", 512)
+    assert network.card.sha256 == hashlib.sha256(bodies[0]).hexdigest()
+    path = download.cached_path(find("osnet_x0_25_market1501"))
+    asked = len(drive.requests)
+    assert open_network("osnet_x0_25_market1501").card == network.card
+    assert len(drive.requests) == asked  # it is here
+    drive.link("uc", gives(bodies[1], headers=headers))
+    path.write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match=f"instead of {network.card.sha256}"):
+        open_network("osnet_x0_25_market1501")
 
 
 # ---------------------------------------------------------------------- this machine

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from .errors import MagnifierError
 from .files import replacing
 
-CLASSIFIER_PREFIX = "classifier."
+CLASSIFIER_PREFIX = "classifier"  # torchreid's hacnn has classifier_global and classifier_local
 SAFETENSORS = ".safetensors"
 # The entry of a checkpoint that says which network it is of: model, options, loss, num_classes,
 # and what its images are like: sources, height, width, mean, std.
@@ -126,6 +126,20 @@ def _is_safetensors(path: Path) -> bool:
         return True
     with open(path, "rb") as file:
         return file.read(9)[8:] == b"{"
+
+
+def require_plain_data(path: Path) -> None:
+    """Refuse others' pickled files where torch cannot read them without a risk.
+
+    Raises:
+        CheckpointError: the file is no safetensors file, and torch is older than 2.6.
+    """
+    if torch.__version__ < _SAFE_TORCH and not _is_safetensors(path):
+        raise CheckpointError(
+            f'"{path}" is a pickled file, which may hold code, and torch {torch.__version__} reads '
+            f"no such file of others safely: install torch {_SAFE_TORCH} or newer, or make a "
+            f".safetensors file of it there, by 'torchreid-magnifier weights pack'."
+        )
 
 
 def _load(path: Path) -> Any:

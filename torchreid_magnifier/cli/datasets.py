@@ -7,9 +7,10 @@ from ..registry import dataset_names
 from ..training.config import require_known
 
 
-def add_dataset(parser: argparse.ArgumentParser) -> None:
-    """Add ``--dataset`` and ``--root``."""
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="registered dataset")
+def add_dataset(parser: argparse.ArgumentParser, purpose: str = "") -> None:
+    """Add ``--dataset``, which may be left out where it has a ``purpose``, and ``--root``."""
+    help = f"registered dataset {purpose}".rstrip()
+    parser.add_argument("--dataset", required=not purpose, metavar="NAME", help=help)
     add_root(parser)
 
 

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..inference.export import check_target, export_network
+from ..inference.export import Settings, check_target, export_network
+from ..inference.export.settings import PRECISIONS
+from ..inference.sources import find_sources
 from .arguments import Parser
+from .datasets import add_dataset, chosen_dataset
 from .network_options import add_network_options, chosen_network
 
 
@@ -14,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
         prog="torchreid-magnifier export",
         description="Write a trained network as one file, weights and preprocessing included: "
         "images in, embeddings and the part labels of its masks out, any number of images at a "
-        "time. The file is checked against the network before it is put in place.",
+        "time. The file is compared with the network before it is put in place.",
     )
     add_network_options(parser, device=False)
     parser.add_argument(
@@ -22,13 +25,30 @@ def main(argv: Sequence[str]) -> int:
         type=Path,
         required=True,
         metavar="FILE",
-        help="file to write, which must not exist: NAME.onnx for ONNX, NAME.pt2 for a program of "
-        "torch.export",
+        help="file to write, which must not exist: NAME.onnx for ONNX, NAME.xml for OpenVINO (and "
+        "NAME.bin), NAME.pt2 for a program of torch.export",
     )
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+    parser.add_argument(
+        "--pictures", action="store_true", help="uint8 pictures of any size in: resized inside"
+    )
+    parser.add_argument(
+        "--calibration", metavar="FOLDER", help="pictures for int8 (default: drawn people)"
+    )
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="pictures to compare on (default: drawn people)"
+    )
+    add_dataset(parser, "to compare on, rank-1 and mAP included")
     parser.add_argument(
         "--opset", type=int, metavar="N", help="version of ONNX's operators (default: 18)"
     )
     args = parser.parse_args(argv)
-    check_target(args.out, args.opset)
-    print(export_network(chosen_network(args), args.out, args.opset))
+    settings = Settings(args.precision, args.pictures, args.opset)
+    check_target(args.out, settings)
+    folders = (args.calibration, args.images)
+    calibration, images = (find_sources([given]) if given else [] for given in folders)
+    dataset = chosen_dataset(args) if args.dataset else None
+    network = chosen_network(args)
+    given = {"calibration": calibration, "pictures": images, "dataset": dataset}
+    print(export_network(network, args.out, settings, **given, bar=True))
     return 0

@@ -32,8 +32,8 @@ def add_network_options(
         nargs="+" if several else None,
         metavar="NETWORK",
         help="a name that 'torchreid-magnifier weights list' shows, a checkpoint of training, a "
-        "folder that save_pretrained wrote, hf://owner/name or https://…#sha256=…"
-        + ("" if required else f" (default: {DEFAULT})"),
+        "folder that save_pretrained wrote, an exported .onnx or .xml file, hf://owner/name or "
+        "https://…#sha256=…" + ("" if required else f" (default: {DEFAULT})"),
     )
     add_details(parser, device)
 

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from ..files import sha256
-from ..hub import WeightsError, entries, fetch, find
+from ..hub import WeightsError, entries, fetch, find, zoo
 from ..hub.card import OWN_MANIFESTS
-from ..hub.download import places
+from ..hub.download import cached_path, places, remembered
 from ..hub.pack import pack, read_facts
 from ..hub.table import table
 from . import FAILED
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         "variable TORCHREID_MAGNIFIER_MANIFESTS names."
     )
     actions: dict[str, Action] = {
-        "list": ("print which weights there are", None, _list),
+        "list": ("print which weights there are", _list_options, _list),
         "download": (
             "get the files of weights, and print their paths",
             _download_options,
@@ -39,11 +39,18 @@ def main(argv: Sequence[str]) -> int:
     return run_action("weights", description, actions, argv)
 
 
+def _list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--zoo", action="store_true", help="those of torchreid's model zoo instead")
+
+
 def _list(args: argparse.Namespace) -> int:
     """Print a table of all weights: what they are, how good, and whether their files are here."""
     nothing = f"There are no weights. The environment variable {OWN_MANIFESTS} names manifests."
-    known = entries()
+    known = zoo() if args.zoo else entries()
     print(table(known.values()) if known else nothing)
+    if not args.zoo:
+        note = f"and {len(zoo())} of torchreid's zoo: torchreid-magnifier weights list --zoo"
+        print(note, file=sys.stderr)
     return 0
 
 
@@ -72,7 +79,9 @@ def _verify_options(parser: argparse.ArgumentParser) -> None:
 def _verify(args: argparse.Namespace) -> int:
     """Compare the files that are here with the sizes and hashes of the manifests."""
     status = 0
-    for card in [find(name) for name in args.names] or entries().values():
+    cached = (card for card in zoo().values() if cached_path(card).exists())
+    for card in [find(name) for name in args.names] or [*entries().values(), *cached]:
+        card = remembered(card)
         here = [path for path in places(card) if path.exists()]
         for path in here:
             problem = card.problem_of(path)

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,8 +80,10 @@ class Card:
         sha256: of the weights' file, 64 hexadecimal digits.
         size: of that file, in bytes.
         version: of the package that wrote the card.
+        quantised: ``int8`` of an exported network that computes with 8-bit numbers.
         file: the weights, if they came with the card: absolute path, which need not exist.
         links: where else the file can be had, in the order to try; Google Drive's among them.
+            Without a ``sha256``, what comes first is remembered, and must come again.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Card:
     sha256: str = ""
     size: int | None = None
     version: str = ""
+    quantised: str = ""
     file: Path | None = None
     links: tuple[str, ...] = ()
 
@@ -120,7 +124,9 @@ class Card:
             return "there is no such file"
         except OSError as error:
             return f"cannot be read ({error})"
-        return None if found == self.sha256 else f"has the SHA-256 {found} instead of {self.sha256}"
+        if self.sha256 in ("", found):
+            return None
+        return f"has the SHA-256 {found} instead of {self.sha256}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is known, by the keys of a manifest, without where the file is."""
@@ -246,7 +252,7 @@ def entries() -> dict[str, Card]:
     given = os.environ.get(OWN_MANIFESTS, "").split(os.pathsep)
     others = [Path(path).expanduser() for path in map(str.strip, given) if path]
     found: dict[str, tuple[Card, Path]] = {}
-    for manifest in [_package_folder() / MANIFEST, *others]:
+    for manifest in [package_folder() / MANIFEST, *others]:
         for card in read_manifest(manifest):
             if card.name in found:
                 raise WeightsError(
@@ -261,18 +267,23 @@ def find(name: str, model: str | None = None) -> Card:
     """Return the card of the weights of a name.
 
     Args:
-        name: as in the manifest.
+        name: as in a manifest, or of torchreid's zoo.
         model: name of the model that they must be of, if that matters.
 
     Raises:
         WeightsError: there are none of that name, with those that there are; they are of another
             model; and as ``entries``.
     """
-    known = entries()
+    from .zoo import zoo
+
+    own = entries()
+    known = {**zoo(), **own}
     if name not in known:
+        near = get_close_matches(name, known, 3)
+        names = ", ".join([*own, "those of torchreid's zoo ('weights list --zoo')"])
         raise WeightsError(
-            f"There are no weights {name!r}: "
-            + (f"expected one of {', '.join(known)}." if known else "no manifest has any entry.")
+            f"There are no weights {name!r}: expected one of {names}"
+            + (f"; did you mean {' or '.join(near)}?" if near else ".")
         )
     if model not in (None, known[name].model):
         raise WeightsError(
@@ -316,8 +327,8 @@ def read_manifest(path: Path) -> list[Card]:
     return [Card.from_dict(entry, path.parent) for entry in content]
 
 
-def _package_folder() -> Path:
-    """The folder ``weights`` of the sources, which the build copies into the package."""
+def package_folder() -> Path:
+    """Return the folder ``weights`` of the sources, which the build copies into the package."""
     shipped = Path(__file__).with_name("shipped")
     return shipped if shipped.is_dir() else Path(__file__).parents[2] / "weights"
 
@@ -368,6 +379,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("name", "model", "channels", "resize", "backbone", "distance"), _TEXT),
     **dict.fromkeys(("dataset", "start", "command", "licence", "limits", "version"), _TEXT),
     **dict.fromkeys(("height", "width", "embedding_size", "num_classes", "size"), _COUNT),
+    "quantised": _TEXT,
     "mean": ("three numbers from 0 to 1", _three_from(0)),
     "std": ("three numbers above 0, up to 1", _three_from(1e-6)),
     "options": ("options of the model by name", lambda value: isinstance(value, dict)),

@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gdown
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
-from ..files import locked
+from ..files import locked, sha256, write_atomically
 from .card import Card, WeightsError
 
 ATTEMPTS = 4  # at each link
@@ -35,17 +36,21 @@ def fetch(card: Card) -> Path:
     then is it downloaded, unless ``HF_HUB_OFFLINE`` forbids it. Processes that ask at once download
     it once. What is going on is printed to stderr.
 
+    Of a card without a hash, that of the first download is kept beside the file, and is the card's
+    from then on.
+
     Raises:
         WeightsError: it cannot be had: everything that was tried with the reason, and where to put
             the file by other means.
     """
     tried = []
+    target = cached_path(card)
+    card = remembered(card)
     for path in places(card):
         problem = card.problem_of(path)
         if problem is None:
             return path
         tried.append(f"{path}: {problem}")
-    target = cached_path(card)
     if card.links and constants.HF_HUB_OFFLINE:
         tried.append(f"{card.links[0]}: HF_HUB_OFFLINE is set")
     elif card.links:
@@ -64,10 +69,23 @@ def fetch(card: Card) -> Path:
             return target
         tried += failures
     size = "" if card.size is None else f"{card.size:,} bytes, "
+    digest = f": {size}SHA-256 {card.sha256}" if card.sha256 else ""
     raise WeightsError(
         "\n  ".join([f"The weights {card.name!r} cannot be had:", *tried])
-        + f"\nGet the file by other means and put it at {target}: {size}SHA-256 {card.sha256}."
+        + f"\nGet the file by other means and put it at {target}{digest}."
     )
+
+
+def remembered(card: Card) -> Card:
+    """Return a card with the hash that its first download had, if it has none of its own."""
+    record = _record(cached_path(card))
+    if card.sha256 or not record.is_file():
+        return card
+    return replace(card, sha256=record.read_text(encoding="utf-8").strip(), file=cached_path(card))
+
+
+def _record(target: Path) -> Path:
+    return target.with_name(f".{target.name}.sha256")
 
 
 def places(card: Card) -> list[Path]:
@@ -80,7 +98,7 @@ def cached_path(card: Card) -> Path:
 
     The name has the beginning of the hash, so that two versions do not push each other out.
     """
-    name = f"{card.name}-{card.sha256[:8]}"
+    name = f"{card.name}-{card.sha256[:8]}".rstrip("-")
     return Path(torch.hub.get_dir(), "checkpoints", "torchreid_magnifier", name)
 
 
@@ -127,6 +145,8 @@ def _download(card: Card, target: Path) -> list[str]:
             raise
         # gdown's file is for its owner alone; a cache may be shared, as the umask says.
         os.chmod(folder / _FILE, folder.stat().st_mode & 0o666)
+        if not card.sha256:
+            write_atomically(_record(target), f"{sha256(folder / _FILE)}\n".encode())
         os.replace(folder / _FILE, target)
         shutil.rmtree(folder, ignore_errors=True)
         return []
@@ -165,6 +185,8 @@ def _attempt(link: str, card: Card, folder: Path) -> None:
     before = _size(folder)
     try:
         wrong = _transfer(link, card, folder / _FILE) or card.problem_of(folder / _FILE)
+        if not wrong and not card.sha256 and _page(folder):
+            wrong = "cannot be weights"
     except gdown.DownloadCancelled:
         raise _Failed(f"no byte of the file came in {PATIENCE:g} seconds") from None
     except gdown.FileURLRetrievalError as error:  # Drive: not public, or asked for too often

@@ -20,6 +20,7 @@ from ..files import sha256
 from .card import CARD_KEY, Card, WeightsError, card_of_run, entries
 from .download import fetch
 from .pack import packed
+from .zoo import zoo
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "config.json"
@@ -34,8 +35,8 @@ def locate(source: str) -> tuple[Card | None, Path]:
     """Find a trained network's card and the verified file of its weights.
 
     Args:
-        source: a name in a manifest; the path of a checkpoint, a safetensors file or a network's
-            folder; ``hf://owner/name`` or ``hf://owner/name@revision``; or
+        source: a name in a manifest, or of torchreid's zoo; the path of a checkpoint, a safetensors
+            file or a network's folder; ``hf://owner/name`` or ``hf://owner/name@revision``; or
             ``https://…#sha256=…``, the link of a file with its hash.
 
     Returns:
@@ -44,7 +45,7 @@ def locate(source: str) -> tuple[Card | None, Path]:
     Raises:
         WeightsError: there is nothing of the sort, or it cannot be fetched.
     """
-    if card := entries().get(source):
+    if card := entries().get(source) or zoo().get(source):
         return card, fetch(card)
     if source.startswith(HUB):
         return _from_hub(source)

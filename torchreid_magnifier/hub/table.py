@@ -28,7 +28,7 @@ def table(cards: Iterable[Card]) -> str:
 
 
 def _rows(card: Card) -> list[tuple[str, ...]]:
-    size, pixels = f"{(card.size or 0) / 1e6:.1f}", f"{card.height}x{card.width}"
+    size, pixels = f"{card.size / 1e6:.1f}" if card.size else "", f"{card.height}x{card.width}"
     before = (card.name, card.model, card.dataset, size, pixels)
     after = (card.licence, _where(card))
     results = [(r.dataset, f"{r.rank1:.1f}", f"{r.mAP:.1f}") for r in card.results]

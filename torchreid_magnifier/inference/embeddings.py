@@ -61,7 +61,7 @@ def require_comparable(
     Raises:
         RetrievalError: they are of other weights, or of other preprocessing.
     """
-    for what in ("sha256", "height", "width", "mean", "std"):
+    for what in ("sha256", "height", "width", "mean", "std", "quantised"):
         our, their = getattr(ours, what), getattr(theirs, what)
         if our != their:
             raise RetrievalError(

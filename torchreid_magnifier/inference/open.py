@@ -13,14 +13,19 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
-from ..checkpoint import restore
+from ..checkpoint import require_plain_data, restore
 from ..files import sha256
 from ..hub import DEFAULT
 from ..hub.card import IMAGENET_MEAN, IMAGENET_STD, Card, WeightsError
 from ..hub.repository import locate, push, save
-from ..models import ReIDModel, build
+from ..models import ReIDModel, build, list_models
+from ..models.wrapped import WrappedModel
 from ..parts import PARTS
+from ..registry import build_model, model_names
 from .frames import BoxEmbeddings, embed_boxes
+
+EXPORTED = (".onnx", ".xml")
+"""Endings of exported files that are opened as networks."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Network:
 
         folder = Path(folder)
         facts = {"name": folder.absolute().name, "version": __version__, **facts}
-        return save(replace(self.card, **facts), self.model.state_dict(), folder)
+        return save(replace(self.card, **facts), _weights_of(self.model).state_dict(), folder)
 
     def push_to_hub(
         self, repository: str, private: bool = False, token: str | None = None, **facts: Any
@@ -165,11 +170,13 @@ def open_network(
     ``torchreid-magnifier train`` writes; without that file model and size must be given.
 
     Args:
-        source: a name in a manifest; the path of a checkpoint, a safetensors file or a network's
-            folder; ``hf://owner/name`` or ``hf://owner/name@revision``; or
+        source: a name in a manifest, or of torchreid's zoo; the path of a checkpoint, a safetensors
+            file, a network's folder, or an exported ``.onnx`` or ``.xml`` file, which its own
+            runtime computes; ``hf://owner/name`` or ``hf://owner/name@revision``; or
             ``https://…#sha256=…``, the link of a file with its hash. The default comes with the
             package.
-        model: the model that a file without a card is of, such as ``magnifiernet_r18``.
+        model: the model that a file without a card is of, such as ``magnifiernet_r18`` or
+            torchreid's ``osnet_x0_25``.
         height, width: of the images that such a file was trained on, in pixels.
         device: for the model.
 
@@ -177,9 +184,17 @@ def open_network(
         WeightsError: if there is no such source, or it cannot be fetched; if model or size are
             said by nothing, or contradict the card; if there is no such model.
         CheckpointError: if the file cannot be read, or is of another model.
+        ExportError: if an exported file cannot be read, or its runtime is not installed.
     """
     source = os.fspath(source)
-    card, path = locate(source)
+    exported: ReIDModel | None = None
+    path = Path(source).expanduser()
+    if path.suffix in EXPORTED and path.is_file():
+        from .export.running import open_exported
+
+        card, exported = open_exported(path)
+    else:
+        card, path = locate(source)
     given = {"model": model, "height": height, "width": width}
     if card is None:
         if missing := [key for key, value in given.items() if value is None]:
@@ -194,11 +209,9 @@ def open_network(
                 f"{source} is for {key} {getattr(card, key)} by its card, which {key} {value} "
                 "contradicts: leave it out"
             )
-    try:
-        network = build(card.model, num_classes=1, loss="triplet", **card.options)
-    except ValueError as error:  # no such model, or option
-        raise WeightsError(f"{source}: {error}") from error
-    restore(network, path)
+    if exported is not None and torch.device(device).type != "cpu":
+        raise WeightsError(f"{source} runs on the CPU alone, not on {device}: leave the device out")
+    network = _loaded(card, source, path) if exported is None else exported
     network.trained_size = (card.height, card.width)
     card = replace(
         card,
@@ -217,3 +230,23 @@ def short_name(source: str) -> str:
     if path.parent.name == "model":
         return f"{path.absolute().parent.parent.name}, epoch {path.name.rpartition('-')[2]}"
     return path.name
+
+
+def _loaded(card: Card, source: str, path: Path) -> ReIDModel:
+    """Build the model of a card and load a file into it."""
+    try:
+        if card.model in list_models() or card.model not in model_names():
+            model = build(card.model, num_classes=1, loss="triplet", **card.options)
+        else:
+            require_plain_data(path)
+            bare = build_model(card.model, 1, "softmax", False, False, card.options).eval()
+            model = WrappedModel(bare, (card.height, card.width))
+    except ValueError as error:  # no such model, or option, or size
+        raise WeightsError(f"{source}: {error}") from error
+    restore(_weights_of(model), path)
+    return model
+
+
+def _weights_of(model: ReIDModel) -> torch.nn.Module:
+    """The module whose weights a file has."""
+    return model.network if isinstance(model, WrappedModel) else model

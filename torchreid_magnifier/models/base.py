@@ -218,7 +218,7 @@ class ReIDModel(nn.Module):
         found = self._embed(rgb, compiled=False)
         if found.part_labels is not None and found.visibility is None:
             found = found._replace(visibility=visibility(found.part_labels))
-        if not found.branches:
+        if not found.branches and self.branches:
             found = found._replace(branches={self.branches[0]: slice(0, found.vector.shape[1])})
         return found
 
@@ -282,14 +282,18 @@ class ReIDModel(nn.Module):
             ValueError: in training mode, or for weights that are not finite.
         """
         parameter = next(self.parameters())
-        side = max(4 * self.stride, 64)
         chance = torch.Generator().manual_seed(0)
-        example = torch.rand(1, RGB, side, side, generator=chance).to(parameter)
+        example = torch.rand(1, RGB, *self._example_size(), generator=chance).to(parameter)
         return optimized(
             self,
             PRECISIONS[self.precision] or parameter.dtype,
             lambda model: model._embed(example, compiled=False).vector,
         )
+
+    def _example_size(self) -> tuple[int, int]:
+        """Height and width of images that it can take."""
+        side = max(4 * self.stride, 64)
+        return side, side
 
     # ------------------------------------------------------------------ training
 

@@ -105,6 +105,10 @@ def branch_maps(seen: Embedding) -> dict[str, Tensor]:
     The embedding holds the branches side by side, so the joint map (``JOINT``) is the mean of their
     maps, scaled again. The paper shows a "joint-representation" (Fig. 2) and gives no formula.
     """
+    if not seen.maps:
+        raise ExplainError(
+            "this network gives no feature maps: take one of this package, by its weights"
+        )
     maps = {branch: activation_map(found) for branch, found in seen.maps.items()}
     return {**maps, JOINT: _scaled(torch.stack(list(maps.values())).mean(0))}
 

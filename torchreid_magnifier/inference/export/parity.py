@@ -1,6 +1,6 @@
 """Comparing the answers of an exported network with those of the network itself."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,10 @@ from ...synthetic.scene import Shot, render
 from ..open import Preprocessing
 from .errors import ParityError
 from .program import EMBEDDING, LABELS, VISIBILITY, outputs_of
+from .settings import Run
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 5)
-
-Run = Callable[[Tensor], dict[str, Tensor]]
-"""Images ``(N, 3, H, W)`` to the outputs of an exported network, by name."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,17 @@ def compare(model: ReIDModel, run: Run, batches: Iterable[Tensor]) -> Parity:
     return Parity(images, relative, labels, other_labels, other_images, margin, visibility)
 
 
-def pedestrians(preprocessing: Preprocessing, batches: Iterable[int] = BATCHES) -> Iterator[Tensor]:
-    """Yield batches of so many drawn people: noise would hardly have a body part."""
-    person = 0
+def pedestrians(
+    preprocessing: Preprocessing, batches: Iterable[int] = BATCHES, first: int = 0
+) -> Iterator[Tensor]:
+    """Yield batches of so many drawn people: noise would hardly have a body part.
+
+    Args:
+        preprocessing: of the network.
+        batches: number of people in each.
+        first: number of the first person.
+    """
+    person = first
     for size in batches:
         pictures = []
         for _ in range(size):

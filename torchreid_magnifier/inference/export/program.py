@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from ...hub.card import Card
 from ...models import Embedding, ReIDModel
 
-INPUT = "images"
+INPUT, PICTURES = "images", "pictures"
 EMBEDDING, LABELS, VISIBILITY = "embedding", "labels", "visibility"
 
 
@@ -33,6 +33,12 @@ def outputs_of(embedding: Embedding) -> dict[str, Tensor]:
 def output_names(card: Card) -> tuple[str, ...]:
     """Return the names of what an exported network gives, in this order."""
     return (EMBEDDING, LABELS, VISIBILITY) if card.parts else (EMBEDDING,)
+
+
+def to_pictures(images: Tensor, card: Card) -> Tensor:
+    """Return the uint8 pictures (N, H, W, 3) that normalised images (N, 3, H, W) were made of."""
+    std, mean = (torch.tensor(values).view(3, 1, 1) for values in (card.std, card.mean))
+    return (255 * (images * std + mean)).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 class InferenceGraph(nn.Module):
