@@ -49,6 +49,6 @@ def main(argv: Sequence[str]) -> int:
     calibration, images = (find_sources([given]) if given else [] for given in folders)
     dataset = chosen_dataset(args) if args.dataset else None
     network = chosen_network(args)
-    given = {"calibration": calibration, "pictures": images, "dataset": dataset}
-    print(export_network(network, args.out, settings, **given, bar=True))
+    chosen = (calibration, images, dataset)
+    print(export_network(network, args.out, settings, *chosen, bar=True))
     return 0

@@ -129,7 +129,7 @@ def extract(
         settings = {
             "model": network.card.model,
             "sha256 of the weights": network.card.sha256,
-        "numbers": network.card.quantised or "floating point",
+            "numbers": network.card.quantised or "floating point",
             "size": [card.height, card.width],
             "mean and std": [card.mean, card.std],
             "device": network.device.type,

@@ -187,6 +187,7 @@ def open_network(
         ExportError: if an exported file cannot be read, or its runtime is not installed.
     """
     source = os.fspath(source)
+    card: Card | None
     exported: ReIDModel | None = None
     path = Path(source).expanduser()
     if path.suffix in EXPORTED and path.is_file():

@@ -114,10 +114,10 @@ def export_network(
     network: Network,
     path: str | os.PathLike[str],
     settings: Settings = FLOAT32,
-    *,
     calibration: Sequence[str] = (),
     pictures: Sequence[str] = (),
     dataset: EvaluationSet | None = None,
+    *,
     bar: bool = False,
 ) -> Export:
     """Write a network as one file, after checking that the file answers as the network does.
