@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from torchreid_magnifier.files import write_atomically
+from torchreid_magnifier.files import temporary_beside, write_atomically
 
 
 def test_replaces_a_file_and_leaves_no_other(tmp_path):
@@ -37,3 +37,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, failing):
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"after, and longer")
     assert path.read_text() == "before" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    for number in (2**22 + 1, os.getppid()):  # nobody has the first number on Linux
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        temporary_beside(path).write_bytes(b"half")
+    monkeypatch.undo()
+    (tmp_path / ".other.txt.partial").write_text("the user's")
+    write_atomically(path, b"whole")
+    names = [name for name in os.listdir(tmp_path) if name.startswith(".a.txt")]
+    assert len(names) == 1 and f"-{os.getppid()}." in names[0]  # which may be writing
+    assert (tmp_path / ".other.txt.partial").exists() and path.read_bytes() == b"whole"

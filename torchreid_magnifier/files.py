@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import glob
 import hashlib
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,22 +26,22 @@ class ListError(MagnifierError):
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, sweep: bool = True) -> Iterator[Path]:
     """Put what is written to the temporary file of ``with`` at ``path``.
 
     The temporary file is in the same folder and renamed at the end. A process that is killed, or
-    a disk that is full, leaves what was at ``path`` before; what a killed one left behind is
-    overwritten by the next of the same number.
+    a disk that is full, leaves what was at ``path`` before; what killed ones of this machine left
+    behind is removed by the next.
 
     Args:
         path: of a file.
+        sweep: remove what was left behind, which lists the folder: not for one file of thousands.
 
     Raises:
         OSError: the file cannot be written; the temporary one is gone then.
     """
     path = Path(path)
-    # A name as long as file systems allow (255 bytes) leaves no room for an addition.
-    temporary = path.with_name(f".{path.name[:48]}.{os.getpid()}.partial")
+    temporary = temporary_beside(path, sweep=sweep)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -48,14 +51,47 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes, *, sweep: bool = True) -> None:
     """Write ``data`` to ``path`` as :func:`replacing` does.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path, sweep=sweep) as temporary:
         temporary.write_bytes(data)
+
+
+def temporary_beside(path: Path, *, sweep: bool = True) -> Path:
+    """Return a hidden path for what is to be renamed to ``path`` when it is complete.
+
+    Args:
+        path: of a file or a folder.
+        sweep: as for :func:`replacing`.
+    """
+    # A name as long as file systems allow (255 bytes) leaves no room for an addition. Processes of
+    # two machines, or containers, may have one number.
+    start = f".{path.name[:40]}.{socket.gethostname()[:24]}-"
+    if sweep:
+        for left in path.parent.glob(f"{glob.escape(start)}*.partial"):
+            if _has_ended(left.name[len(start) :].removesuffix(".partial")):
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{start}{os.getpid()}.partial")
+
+
+def _has_ended(process: str) -> bool:
+    """Return whether no process of this machine has the number."""
+    if not process.isdecimal():
+        return False
+    if os.name == "nt":  # where nobody can remove what a process has open
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 @contextlib.contextmanager

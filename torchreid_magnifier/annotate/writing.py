@@ -238,7 +238,8 @@ class SidecarFolder:
             pixels: uint8, labels (H, W) or RGB (H, W, 3).
         """
         blue_first = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-        write_atomically(self._target(path), cv2.imencode(".png", blue_first)[1].tobytes())
+        data = cv2.imencode(".png", blue_first)[1].tobytes()
+        write_atomically(self._target(path), data, sweep=False)  # start() has done so
 
     def _target(self, path: str) -> str:
         return self._images.sidecar_path(self._kind, path)

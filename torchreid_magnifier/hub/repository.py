@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoint import read_metadata, write_weights
-from ..files import sha256
+from ..files import sha256, temporary_beside
 from .card import CARD_KEY, Card, WeightsError, card_of_run, entries
 from .download import fetch
 from .pack import packed
@@ -145,7 +145,7 @@ def save(card: Card, tensors: Mapping[str, Tensor], folder: Path) -> Card:
     folder = folder.absolute()
     if folder.is_dir() and any(folder.iterdir()):
         raise WeightsError(f"{folder} is not empty: give another folder")
-    temporary = folder.with_name(f".{folder.name[:48]}.{os.getpid()}.partial")
+    temporary = temporary_beside(folder)
     temporary.mkdir(parents=True)
     try:
         path = temporary / WEIGHTS_FILE
