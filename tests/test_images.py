@@ -4,9 +4,12 @@ import io
 import os
 import pickle
 import runpy
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
@@ -79,6 +82,10 @@ def test_exif_turns_an_image_upright(tmp_path, rgb, kind, orientation):
 
 
 def test_damaged_exif_leaves_an_image_as_it_lies(tmp_path, rgb):
+    exif = Image.Exif()
+    exif[0x0112] = 9  # of 8 ways to lie
+    Image.fromarray(rgb).save(tmp_path / "ninth.png", exif=exif)
+    assert image_size(tmp_path / "ninth.png") == (32, 64)
     Image.fromarray(rgb).save(tmp_path / "a.png", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert (read_image(tmp_path / "a.png") == rgb).all()
 
@@ -159,6 +166,25 @@ def test_an_image_cut_short_is_refused_at_once(tmp_path, rgb, monkeypatch, kind,
     with pytest.raises(ImageError, match=r"a.jpg: cannot be read as an image .*remove it"):
         read_image(path)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is switched
+
+
+@pytest.mark.parametrize("how", ["closed", "zeros"])
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "WEBP"])
+def test_an_image_whose_end_was_made_up_is_refused(tmp_path, kind, how):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3)).astype(np.uint8)
+    noise[:, :, 0] = 0  # a code of few bits, that zeros are read as
+    data = io.BytesIO()
+    format, options = kind.split()[-1], {"progressive": " " in kind, "lossless": True}
+    Image.fromarray(noise).save(data, format, **options)
+    whole, path = data.getvalue(), tmp_path / "a"
+    path.write_bytes(whole + b"\0" * 64)
+    assert read_image(path).shape == noise.shape  # what comes after an image's end is no harm
+    for part in (0.5, 0.9):
+        cut = whole[: int(part * len(whole))]
+        end = b"\xff\xd9" if how == "closed" else b"\0" * (len(whole) - len(cut))
+        path.write_bytes(cut + end)
+        with pytest.raises(ImageError, match="a: cannot be read as an image"):
+            open_image(path)
 
 
 def test_what_is_no_image_is_refused_with_its_name(tmp_path):
@@ -318,6 +344,36 @@ def test_palettes_of_fewer_bits_and_truth_values_are_labels(tmp_path, labels, bi
         image.putpalette([40 * value % 256 for value in range(768)])
     image.save(tmp_path / "a.png", bits=bits)
     assert (read_labels(tmp_path / "a.png") == labels).all()
+
+
+def test_deep_colours_and_shallow_greys_hold_the_labels_that_were_written(tmp_path, labels):
+    alpha = np.full(labels.shape, 65535, np.uint16)
+    for name, channels in {"rgb": 3, "rgba": 4}.items():
+        deep = np.dstack([labels.astype(np.uint16)] * 3 + [alpha] * (channels - 3))
+        cv2.imwrite(str(tmp_path / f"{name}.png"), deep)
+        cv2.imwrite(str(tmp_path / f"{name}.tif"), deep)
+    bits = np.unpackbits(np.pad(labels, ((0, 0), (0, 1)))[..., None], axis=-1)[..., 4:]
+    rows = np.packbits(bits.reshape(len(labels), -1), axis=1)
+    write_png(tmp_path / "shallow.png", labels.shape, (4, 0), rows)
+    for path in tmp_path.iterdir():
+        assert (read_labels(path) == labels).all(), path
+    Image.fromarray(labels).save(tmp_path / "lossy.png", "JPEG")
+    with pytest.raises(ImageError, match="lossless"):
+        read_labels(tmp_path / "lossy.png")
+
+
+def write_png(path, shape, kind, rows):
+    """Write a PNG of packed rows; ``kind``: bits of a sample and PNG's colour type."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = struct.pack(">IIBBBBB", shape[1], shape[0], *kind, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
 @pytest.mark.parametrize(

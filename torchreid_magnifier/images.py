@@ -7,8 +7,11 @@ transparent ones the colours count. What cannot be read as a whole is an error a
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -33,6 +36,9 @@ _LARGE = MAX_PIXELS // 10  # larger images are decoded by one thread at a time
 # Not all that Pillow knows: some formats start other programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM")
 _TIFF = (b"II*\0", b"MM\0*")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = ("JPEG", "MPO")
+_ZEROS = 32  # at the end of compressed pixels, they are none
 _WITH_EXIF = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # keys of Image.info
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -86,6 +92,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
         with _opened(path) as image, _not_too_many(image):
             _load_whole(image)
+            _check_whole(path, image)
             turn = _UPRIGHT.get(_orientation(image))
             rgb = (_in_8_bits(image) if _is_deep(image.mode) else image).convert("RGB")
             return rgb if turn is None else rgb.transpose(turn)
@@ -115,7 +122,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             if isinstance(image, TiffImageFile):  # some versions of Pillow have turned these
                 width, height = image.tag_v2[256], image.tag_v2[257]
                 orientation = image.tag_v2.get(_ORIENTATION, 1)
-            return (height, width) if orientation >= 5 else (width, height)
+            return (height, width) if 5 <= orientation <= 8 else (width, height)
     except Exception as error:
         raise _unreadable(path, "an image", error) from error
 
@@ -253,8 +260,12 @@ def _classes(
             array = array[..., 0]
     else:
         with _opened(path) as image, _not_too_many(image):
+            if image.format in _JPEG:
+                raise ValueError("expected a lossless format, such as PNG, found JPEG")
+            stored = _stored_as(image)
             _load_whole(image)
-            array = _channel(image, count, colour_channel)
+            _check_whole(path, image)
+            array = _channel(image, count, colour_channel, _uncut(path, image, stored))
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "buif":
         raise ValueError(
             f"expected shape (height, width), found shape {array.shape} of {array.dtype}"
@@ -327,6 +338,47 @@ def _load_whole(image: Image.Image) -> None:
         image.load()
 
 
+def _check_whole(path: str | os.PathLike[str], image: Image.Image) -> None:
+    """Find what decoders pass over: a JPEG that was cut and closed, a file with zeros for its end.
+
+    Raises:
+        ValueError: for such a file.
+    """
+    if image.format not in (*_JPEG, "PNG", "WEBP"):
+        return
+    with open(path, "rb", buffering=0) as file:
+        data = file.read()
+    if image.format == "PNG":
+        at = len(_PNG)
+        while at < len(data) - 12:
+            end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+            kind, sum_there = data[at + 4 : at + 8], data[end : end + 4]
+            # Others may be wrong without harm to the pixels; what is cut is for the decoder.
+            if kind == b"IDAT" and len(sum_there) == 4:
+                if zlib.crc32(data[at + 4 : end]) != int.from_bytes(sum_there, "big"):
+                    raise ValueError("a check sum of its pixels is wrong: the file is damaged")
+            at = end + 4
+    elif image.format == "WEBP":
+        end = 8 + int.from_bytes(data[4:8], "little")
+        if data[12:15] == b"VP8" and data[15:16] != b"X" and not any(data[end - _ZEROS : end]):
+            raise ValueError("the end of the file is zeros")
+    else:
+        closed = data.rfind(b"\xff\xd9")
+        if closed < data.rfind(b"\xff\xda"):
+            raise ValueError("the end of the file is missing")
+        # What is missing is decoded as a flat rest: then further data would be taken for it.
+        right, low = image.width - 1, image.height - 1
+        corner = {
+            image.getpixel((max(right - x, 0), max(low - y, 0))) for x in (0, 3) for y in (0, 3)
+        }
+        if len(corner) == 1 or "progressive" in image.info:
+            longer = io.BytesIO(data[:closed] + b"\x5a\xa5\x33\xc6" * 256 + data[closed:])
+            with Image.open(longer, formats=["JPEG"]) as other:
+                _load_whole(other)
+                if other.tobytes() != image.tobytes():
+                    raise ValueError("pixels are missing, though the file was closed")
+
+
 @contextmanager
 def _nothing_truncated() -> Iterator[None]:
     if not ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -378,8 +430,35 @@ def _from_floats(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def _channel(image: Image.Image, count: int, colour_channel: int | None) -> np.ndarray:
+def _stored_as(image: Image.Image) -> str:
+    """Return how pixels are in the file, such as ``RGB;16B``; of an image not decoded yet."""
+    if not getattr(image, "tile", None):
+        return image.mode
+    how = image.tile[0][3]
+    return str(how[0] if isinstance(how, tuple) and how else how)
+
+
+def _uncut(path: str | os.PathLike[str], image: Image.Image, stored: str) -> np.ndarray:
+    """Return the values that the file has, where Pillow makes all channels 8 bits of brightness."""
     values = np.asarray(image)
+    if ";16" in stored and values.ndim == 3:
+        whole = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if whole is None or whole.ndim != 3:
+            raise ValueError(f"expected a map of classes, found {stored}")
+        whole = whole[..., [2, 1, 0, 3][: whole.shape[2]]]
+        if image.mode == "LA":
+            whole = whole[..., [0, 3]]
+        elif image.mode == "RGB":
+            whole = whole[..., :3]
+        return np.asarray(whole)
+    if match := re.fullmatch(r"L;([24])", stored):
+        return np.asarray(values // (255 // (2 ** int(match[1]) - 1)))
+    return values
+
+
+def _channel(
+    image: Image.Image, count: int, colour_channel: int | None, values: np.ndarray
+) -> np.ndarray:
     if image.mode == "P":
         colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         used = np.unique(values)
@@ -390,7 +469,7 @@ def _channel(image: Image.Image, count: int, colour_channel: int | None) -> np.n
         return values
     if values.ndim == 3:
         if image.mode in ("LA", "RGBA"):
-            if values[..., -1].min() < 255:
+            if values[..., -1].min() < np.iinfo(values.dtype).max:
                 raise ValueError("expected a map of classes, found an image with transparent parts")
             values = values[..., :-1]
         if colour_channel is not None and values.shape[2] == 3:
