@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import stat
 import zipfile
 from collections import OrderedDict
@@ -186,6 +187,21 @@ def test_a_safetensors_file(tmp_path):
             read_checkpoint(path)
         with pytest.raises(CheckpointError, match="no safetensors file, or is damaged"):
             read_metadata(path)
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        for name in ("a.pth", "a.safetensors"):
+            with pytest.raises(OSError, match=name):
+                write_weights(tmp_path / name, {"a": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -252,8 +252,22 @@ def write_weights(
             # One key alone: safetensors writes several in any order, and hashes would differ.
             temporary.write_bytes(save(whole, dict(metadata or {"format": "pt"})))
         else:
-            with open(temporary, "wb") as file:  # into a path it would write the path's name
-                torch.save(dict(tensors), file)
+            write_state(dict(tensors), temporary)
+
+
+def write_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write as ``torch.save``, the same bytes wherever the file is.
+
+    Raises:
+        OSError: it cannot be written, such as on a full disk; torch raises a RuntimeError.
+    """
+    with open(path, "wb") as file:  # into a path it would write the path's name
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def require_resumable(model: nn.Module, path: str | Path) -> None:

@@ -45,9 +45,11 @@ def replacing(path: str | os.PathLike[str], *, sweep: bool = True) -> Iterator[P
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk
+            error.filename = os.fspath(path)
         raise
 
 

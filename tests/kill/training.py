@@ -255,7 +255,7 @@ def kill(child: int, moment: float) -> int:
     while time.monotonic() < deadline:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             break
-        time.sleep(0.005)
+        time.sleep(0.02)
     else:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child, signal.SIGKILL)
@@ -306,7 +306,7 @@ def check(name: str, kills: int, seed: int, work: Path) -> str:
         compare(complete=status == 0)
         if status >= 0:
             assert status == 0, errors.read_text()
-            partial = [path for path in out.rglob("*.partial")]
+            partial = list(out.rglob("*.partial"))
             assert not partial, f"half written: {partial}"
             ends += 1
             clear(out)
@@ -321,7 +321,7 @@ def full(command: Command, data: Path, work: Path) -> str:
         error = (work / "errors").read_text()
         assert status in (1, 2) and "Traceback" not in error, (status, error)
         assert "No space left" in error or "File too large" in error, error
-        left = [path for path in out.rglob("*.partial")]
+        left = list(out.rglob("*.partial"))
         assert not left, left
         command.result(out)
     return "error, nothing half written"
@@ -383,8 +383,8 @@ def run() -> None:
         importlib.import_module(f"torchreid_magnifier.cli.{name}")
     training._environment()  # it starts pip and waits for it
     print(
-        "| command | undisturbed | killed | with work to go on from | ends, all equal | full disk | "
-        "target a file | two at once |\n|---|---:|---:|---:|---:|---|---|---|"
+        "| command | undisturbed | killed | with work to go on from | ends, all equal "
+        "| full disk | target a file | two at once |\n|---|---:|---:|---:|---:|---|---|---|"
     )
     for name in args.commands or COMMANDS:
         with tempfile.TemporaryDirectory() as work:

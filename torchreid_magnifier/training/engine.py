@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torchreid import metrics as torchreid_metrics
 
-from ..checkpoint import unwrap
+from ..checkpoint import unwrap, write_state
 from ..data.transforms import keeping_random_states
 from ..distributed.processes import ALONE, FailedElsewhere, Processes
 from ..evaluation import EvaluationError
@@ -184,7 +184,7 @@ class Engine(Evaluating):
         if rank1 is not None:
             state["rank1"] = float(rank1)
         with replacing(path) as temporary:
-            torch.save(state, temporary)
+            write_state(state, temporary)
         if self._saved != path:
             print(f'Checkpoint saved to "{path}"')
         self._saved = path
