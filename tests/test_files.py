@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
-from torchreid_magnifier.files import temporary_beside, write_atomically
+from torchreid_magnifier.files import load_yaml, read_lines, temporary_beside, write_atomically
 
 
 def test_replaces_a_file_and_leaves_no_other(tmp_path):
@@ -50,3 +51,15 @@ def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
     names = [name for name in os.listdir(tmp_path) if name.startswith(".a.txt")]
     assert len(names) == 1 and f"-{os.getppid()}." in names[0]  # which may be writing
     assert (tmp_path / ".other.txt.partial").exists() and path.read_bytes() == b"whole"
+
+
+def test_lines_end_where_lines_of_text_end(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("a\u2028b.jpg\r\n\r\nc\x85d.jpg\re.jpg".encode("utf-16"))
+    assert read_lines(path) == [(1, "a\u2028b.jpg"), (3, "c\x85d.jpg"), (4, "e.jpg")]
+
+
+def test_a_key_that_is_there_twice_in_yaml_is_an_error():
+    assert load_yaml("a: {b: 1}\nc: {<<: {b: 1}, b: 2}") == {"a": {"b": 1}, "c": {"b": 2}}
+    with pytest.raises(yaml.YAMLError, match="'data' is there twice"):
+        load_yaml("data: {root: x}\nmodel: {}\ndata: {workers: 1}")

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -400,6 +401,44 @@ def test_a_name_that_fits_two_images_is_refused(tmp_path, kind):
     one = folder_images(str(tmp_path))
     with pytest.raises(ParsingError, match="may be"):
         keypoint_files([file], replace(one, paths=one.paths[:1]))
+
+
+def test_a_name_beside_one_with_folders_still_fits_two_images(tmp_path):
+    paths, poses = two_cameras(tmp_path)
+    file = tmp_path / "k.json"
+    file.write_text(json.dumps({"cam1/000001.jpg": poses[0], "000001.jpg": poses[1]}))
+    images = folder_images(str(tmp_path))
+    with pytest.raises(ParsingError, match=r"the entry 000001.jpg may be .*cam2.* or .*cam1"):
+        keypoint_files([file], images)
+    # What is an image's whole path below the root of all is that image's.
+    shutil.move(paths[1], tmp_path / "000001.jpg")
+    found = keypoint_files([file], folder_images(str(tmp_path)))
+    assert len(found([str(tmp_path / "000001.jpg")], [])[0]) == 1
+
+
+def test_paths_of_a_windows_machine(tmp_path):
+    paths, poses = two_cameras(tmp_path)
+    names = ["D:\\data\\cam1\\000001.jpg", "D:\\data\\cam2\\000001.jpg"]
+    file = tmp_path / "k.json"
+    file.write_text(json.dumps(dict(zip(names, poses, strict=True))), encoding="utf-8-sig")
+    found = keypoint_files([file], folder_images(str(tmp_path)))
+    joints = [found([path], [])[0][0].joints for path in paths]
+    assert not np.array_equal(*joints, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"a.jpg": [], "a.jpg": []}',
+        '{"x\\\\a.jpg": [], "x/a.jpg": []}',
+        '{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "a.jpg"}],'
+        ' "annotations": []}',
+    ],
+)
+def test_an_image_that_is_there_twice_is_refused(tmp_path, content):
+    (tmp_path / "k.json").write_text(content)
+    with pytest.raises(ParsingError, match="there twice"):
+        KeypointFiles([tmp_path / "k.json"], {})
 
 
 def test_a_file_that_has_what_another_has_is_refused(tmp_path):

@@ -11,8 +11,11 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
+from yaml.constructor import ConstructorError
 
 from .errors import MagnifierError
 
@@ -154,12 +157,39 @@ def read_text(path: str | os.PathLike[str]) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
     if before is not None:
-        line = len(f"{before}.".splitlines())
+        line = len(_lines(f"{before}."))
         raise ListError(
             f"{os.fspath(path)}, line {line}: expected text in UTF-8, or in UTF-16 with a byte "
             "order mark: save it as UTF-8"
         )
-    return "\n".join(text.splitlines())
+    return "\n".join(_lines(text))
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines(), to which some letters of names are ends, too.
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a text in YAML says; PyYAML itself keeps the last of two values in silence.
+
+    Raises:
+        YAMLError: it is none, or has a key twice.
+    """
+    return yaml.load(text, _OnceLoader)
+
+
+class _OnceLoader(yaml.SafeLoader):
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != _MERGE and isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:

@@ -23,7 +23,7 @@ import yaml
 
 from ..checkpoint import NETWORK, read_checkpoint
 from ..errors import MagnifierError
-from ..files import sha256
+from ..files import ListError, load_yaml, read_text, sha256
 
 CARD_KEY = "torchreid_magnifier.json"
 OWN_MANIFESTS = "TORCHREID_MAGNIFIER_MANIFESTS"
@@ -221,7 +221,7 @@ def card_of_run(checkpoint: Path) -> Card | None:
     if not path.is_file():
         return None
     try:
-        cfg = yaml.safe_load(path.read_text(encoding="utf-8"))
+        cfg = load_yaml(read_text(path))
         data = cfg["data"]
         return Card(
             name=str(checkpoint),
@@ -233,7 +233,10 @@ def card_of_run(checkpoint: Path) -> Card | None:
             std=tuple(map(float, data["norm_std"])),
             dataset=", ".join(data.get("sources") or ()),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (
+        *(OSError, ListError, ValueError, KeyError, TypeError, AttributeError),
+        yaml.YAMLError,
+    ) as error:
         raise WeightsError(
             f"{path} is no configuration of a training run ({type(error).__name__}: {error}): "
             "move it away, or move the checkpoint elsewhere"
@@ -300,8 +303,8 @@ def read_manifest(path: Path) -> list[Card]:
         WeightsError: it cannot be read, or with all its problems: file, entry and key.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = load_yaml(read_text(path))
+    except (OSError, ListError, yaml.YAMLError) as error:
         raise WeightsError(f"{path}: this manifest cannot be read ({error})") from error
     if content is None:
         return []

@@ -17,7 +17,7 @@ from ..checkpoint import (
     state_dict_of,
     write_weights,
 )
-from ..files import sha256
+from ..files import ListError, load_yaml, read_text, sha256
 from .card import CARD_KEY, Card, WeightsError, card_of_run
 
 
@@ -67,8 +67,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         WeightsError: it cannot be read, or is no mapping.
     """
     try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        facts = load_yaml(read_text(path))
+    except (OSError, ListError, yaml.YAMLError) as error:
         raise WeightsError(f"--card: {path} cannot be read ({error})") from error
     if not isinstance(facts, dict):
         raise WeightsError(f"--card: {path}: expected a mapping by the keys of a manifest's entry")

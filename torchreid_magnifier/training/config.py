@@ -15,7 +15,7 @@ import yaml
 from yacs.config import CfgNode
 
 from ..errors import MagnifierError, closest
-from ..files import ListError, read_text
+from ..files import ListError, load_yaml, read_text
 
 DEFAULTS: dict[str, Any] = {
     "model": {
@@ -210,7 +210,7 @@ def merge_file(cfg: CfgNode, path: str | Path) -> None:
     except (OSError, ListError) as error:
         raise ConfigError(f"cannot read the configuration file {path}: {error}") from error
     try:
-        tree = yaml.safe_load(text)
+        tree = load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict | None):
@@ -302,7 +302,10 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         cfg.model.options = _mapping(value, where)
         return
     if key.startswith(f"{OPTIONS}."):
-        cfg.model.options[key.removeprefix(f"{OPTIONS}.")] = yaml.safe_load(str(value))
+        try:
+            cfg.model.options[key.removeprefix(f"{OPTIONS}.")] = load_yaml(str(value))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{where}: {key} takes a value in YAML, found {value!r}") from error
         return
     if key not in known:
         raise ConfigError(f"{where}: there is no option {key!r}{closest(key, list(known))}")
@@ -321,7 +324,7 @@ def _mapping(value: Any, where: str) -> CfgNode:
     found = value
     if isinstance(value, str):
         try:
-            found = yaml.safe_load(value)
+            found = load_yaml(value)
         except yaml.YAMLError:
             pass
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):

@@ -15,6 +15,7 @@ What a file is shows in its content:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,13 +52,16 @@ def read_people(
             are no pixels, or keypoints in an order that it does not say.
     """
     contents = {file: _load(file) for file in files}
-    images = {
-        image["id"]: image["file_name"]
-        for content in contents.values()
-        if isinstance(content, dict)
-        for image in _dicts(content.get("images"))
-        if isinstance(image.get("id"), (int, str)) and "file_name" in image
-    }
+    images: dict[Any, str] = {}
+    for file, content in contents.items():
+        for image in _dicts(content.get("images") if isinstance(content, dict) else None):
+            if isinstance(number := image.get("id"), (int, str)) and "file_name" in image:
+                name = image["file_name"]
+                if images.setdefault(number, name) != name:
+                    raise ParsingError(
+                        f"{file}: the image {number} is {name} here and {images[number]} before it,"
+                        " in this file or another: import their labels one file at a time"
+                    )
     reader = _Reader(min_score, skeleton, images)
     for file, content in contents.items():
         try:
@@ -108,6 +112,8 @@ class _Reader:
         entries: Iterable[tuple[str, Any]]
         if isinstance(content, dict) and "annotations" in content:
             poses |= {image["file_name"]: [] for image in content["images"]}
+            if len(poses) < len(content["images"]):
+                raise ValueError("a file_name is there twice among the images")
             named = _named(content.get("categories"))
             entries = self._annotated(file, content["annotations"])
         elif isinstance(content, dict) and "images" in content:
@@ -150,6 +156,8 @@ class _Reader:
         if skeleton is None and found == "coco":
             self._note_order(file, array)
         score = float(entry.get("score", 1.0)) if is_dict else 1.0
+        if not math.isfinite(score):
+            raise ValueError(f"the score of {image} is {score}")
         is_target = entry.get("is_target") if is_dict else None
         pose = pose_from_keypoints(
             array,
@@ -206,9 +214,18 @@ class _Reader:
 
 def _load(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(file.read_bytes(), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ParsingError(f"{file}: cannot be read as JSON ({error})") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict; json's own keeps the last of two values in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{max(names, key=names.count)!r} is there twice")
+    return found
 
 
 def _dicts(content: Any) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,8 @@ def keypoint_files(
     there = images.folders()
     folders = read_names(names) if names else there
     found = KeypointFiles(files, folders, min_score, skeleton, absent_is_nobody)
-    found.check(
-        images.paths, [os.path.join(folder, name) for folder in there for name in there[folder]]
-    )
+    others = [os.path.join(folder, name) for folder in there for name in there[folder]]
+    found.check(images.paths, others, images.root)
 
     def draw(path: str) -> np.ndarray:
         width, height = image_size(path)
@@ -155,7 +155,10 @@ class KeypointFiles:
         return sha256(file)
 
     def _add(self, file: Path, poses: Poses) -> None:
-        poses = {_key(name): found for name, found in poses.items()}
+        keys = _keys(list(poses))
+        if len(set(keys)) < len(keys):
+            raise ParsingError(f"{file}: {max(keys, key=keys.count)} is there twice")
+        poses = dict(zip(keys, poses.values(), strict=True))
         if twice := poses.keys() & self._poses.keys():
             raise ParsingError(
                 f"{file}: {len(twice)} of its images are in a file before it, too, such as "
@@ -163,12 +166,13 @@ class KeypointFiles:
             )
         self._poses.update(poses)
 
-    def check(self, paths: Sequence[str], others: Iterable[str] = ()) -> None:
+    def check(self, paths: Sequence[str], others: Iterable[str] = (), root: str = "") -> None:
         """See that every image has an entry that is no other image's.
 
         Args:
             paths: of the images.
             others: of all images that are there, these too or not.
+            root: of the images; an entry that is an image's whole path below it is that image's.
 
         Raises:
             ParsingError: with counts and an example.
@@ -183,16 +187,23 @@ class KeypointFiles:
                 f"{next(iter(self._poses), 'none')}. An image without a person needs an entry "
                 'too: with an empty list, or in COCO\'s "images"; --absent-is-nobody does without'
             )
-        owner: dict[str | None, str] = {}
+        owner: dict[str, str] = {}
+        for path, entry in entries.items():
+            if entry is not None and owner.setdefault(entry, path) != path:
+                self._refuse(entry, owner[entry], path)
+        top = Path(root).as_posix()
+        certain = {e for e, p in owner.items() if f"{top}/{e}" in (p, os.path.splitext(p)[0])}
         for path in (*paths, *others):
-            entry = entries[path] if path in entries else self._entry(path)
-            first = owner.setdefault(entry, path)
-            if entry is not None and first != path and first in entries:
-                raise ParsingError(
-                    f"{names}: the entry {entry} may be {first} or {path}: give entries the "
-                    "folders of their images, such as "
-                    f"{'/'.join(Path(path).parts[-2 - entry.count('/') :])}"
-                )
+            for entry in _names(path):
+                if owner.get(entry, path) != path and entry not in certain:
+                    self._refuse(entry, owner[entry], path)
+
+    def _refuse(self, entry: str, first: str, second: str) -> None:
+        raise ParsingError(
+            f"{' and '.join(self.settings['files'])}: the entry {entry} may be {first} or {second}"
+            ": give entries the folders of their images, such as "
+            f"{'/'.join(Path(second).parts[-2 - entry.count('/') :])}"
+        )
 
     def __call__(self, paths: Sequence[str], images: Sequence[np.ndarray]) -> list[list[Pose]]:
         """Return the poses in each image (of those that ``check`` accepts), whatever its pixels."""
@@ -201,18 +212,25 @@ class KeypointFiles:
 
     def _entry(self, path: str) -> str | None:
         """Return the name in the files with most of the folders of an image."""
-        tail = Path(path).as_posix()
-        while tail:
-            for name in (tail, os.path.splitext(tail)[0]):  # OpenPose's files lack the ending
-                if name in self._poses:
-                    return name
-            tail = tail.partition("/")[2]
-        return None
+        return next((name for name in _names(path) if name in self._poses), None)
 
 
-def _key(name: str) -> str:
-    """Return a name as the files may have it, from Windows too, like a path here."""
-    return name.replace("\\", "/").removeprefix("./")
+def _names(path: str) -> Iterator[str]:
+    """Yield how files may call an image, most folders first; OpenPose's lack the ending."""
+    tail = Path(path).as_posix()
+    while tail:
+        yield from (tail, os.path.splitext(tail)[0])
+        tail = tail.partition("/")[2]
+
+
+def _keys(names: Sequence[str]) -> list[str]:
+    """Return names as files may have them, from Windows too, like paths here."""
+    keys = [name.replace("\\", "/").removeprefix("./") for name in names]
+    if os.name != "nt" and keys and all(re.match("[A-Za-z]:/", key) for key in keys):
+        # Of another machine: what is below the folder that all have in common.
+        folder = os.path.commonpath([os.path.dirname(key) for key in keys])
+        keys = [os.path.relpath(key, folder) for key in keys]
+    return keys
 
 
 # -- EANet's pickle -------------------------------------------------------------------------------
