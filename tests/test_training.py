@@ -106,7 +106,8 @@ TRAIN = [(pid, camera) for pid in (1, 2, 3, 4) for camera in (1, 2, 3, 4)]
 def test_a_test_without_images_is_reported(noise_root, query, gallery, message):
     image = next(noise_root.rglob("*.jpg"))
     with pytest.raises(ConfigError, match=message):
-        loaders._check_test("made", *([(image, *who, 0) for who in s] for s in (query, gallery)))
+        samples = ([(image, *who, 0) for who in split] for split in (query, gallery))
+        loaders._check_test("made", *samples, whole=True)
 
 
 def test_a_test_with_nobody_to_find_is_reported_before_training(train, people, capsys):
@@ -117,10 +118,11 @@ def test_a_test_with_nobody_to_find_is_reported_before_training(train, people, c
     assert "Start training" not in printed.out
 
 
-def test_an_image_to_test_on_that_is_none_is_reported_before_training(train, people, capsys):
+@pytest.mark.parametrize("folder", ["query", "bounding_box_train"])
+def test_an_image_that_was_cut_is_reported_before_training(train, people, capsys, folder):
     root = people(bounding_box_train=TRAIN, query=[(5, 1)], bounding_box_test=[(5, 2)])
-    (image,) = root.rglob("query/*.jpg")
-    image.write_bytes(b"nothing")
+    image = next(root.rglob(f"{folder}/*.jpg"))
+    image.write_bytes(image.read_bytes()[:-20])
     assert train(root=root) == 2
     printed = capsys.readouterr()
     assert str(image) in printed.err and "Start training" not in printed.out

@@ -11,7 +11,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from filelock import FileLock, Timeout
@@ -124,6 +124,11 @@ def locked(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None
         lock.release()
 
 
+def nowhere() -> TextIO:
+    """Return an open text file that nothing is kept of, whatever letters the code page has."""
+    return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits.
 
@@ -179,7 +184,7 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, _OnceLoader)
 
 
-class _OnceLoader(yaml.SafeLoader):
+class _OnceLoader(yaml.SafeLoader):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen: set[str] = set()
         for key, _ in node.value:

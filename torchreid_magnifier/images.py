@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -432,9 +433,10 @@ def _from_floats(values: np.ndarray) -> np.ndarray:
 
 def _stored_as(image: Image.Image) -> str:
     """Return how pixels are in the file, such as ``RGB;16B``; of an image not decoded yet."""
-    if not getattr(image, "tile", None):
+    tiles: Any = getattr(image, "tile", None)
+    if not tiles:
         return image.mode
-    how = image.tile[0][3]
+    how = tiles[0][3]
     return str(how[0] if isinstance(how, tuple) and how else how)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ..errors import MagnifierError
+from ..files import nowhere
 from .processes import ALONE, Processes
 
 # The others wait while one reads data, ranks a gallery or writes; processes that have ended are
@@ -50,7 +51,7 @@ def printing_once() -> Iterator[None]:
     if not launched() or os.environ.get("LOCAL_RANK", "0") == "0":
         yield
         return
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with nowhere() as silent, redirect_stdout(silent), redirect_stderr(silent):
         try:
             yield
         except BaseException:
@@ -75,8 +76,8 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
         return
     with printing_once():
         state = _join(use_gpu)
-    with open(os.devnull, "w") as nowhere:
-        with redirect_stdout(sys.stdout if state.is_main_process else nowhere):
+    with nowhere() as silent:
+        with redirect_stdout(sys.stdout if state.is_main_process else silent):
             yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
     dist.destroy_process_group()  # after a failure it might wait for those that have ended
 

@@ -7,7 +7,6 @@ it.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..errors import MagnifierError
-from ..files import LockedError, locked
+from ..files import LockedError, locked, nowhere
 from ..training import resume as saved
 from ..training.config import ConfigError
 from ..training.loaders import read_data
@@ -284,5 +283,5 @@ def _check(stages: Sequence[CfgNode], grids: Mapping[str, Grid]) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Send what is printed into the runs' logs only."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with nowhere() as silent, contextlib.redirect_stdout(silent):
         yield

@@ -4,7 +4,8 @@ import math
 import os
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from ..data.reading import answerable, explained
 from ..data.transforms import keeping_random_states
 from ..distributed.processes import Processes
 from ..errors import MagnifierError
-from ..images import image_size
+from ..images import image_size, open_image
 from ..machine import shared_memory
 from ..models.base import RGB, SIDECAR_CHANNELS
 from .config import ConfigError, datamanager_arguments
 
 _POOL = "patchpool"  # of torchreid's random_patch, which pastes patches of earlier images
 _APART = 1_000_003  # between the seeds of two processes; more than one has workers
+_BATCH = 64  # images that a thread looks at at once
 _PREFETCHED = 2  # batches that PyTorch lets each worker have ready
 
 
@@ -38,7 +40,7 @@ def read_data(cfg: CfgNode) -> Any:
         ConfigError: if an epoch of training has no step, a test nobody to find, or the machine too
             little shared memory for the workers.
         SidecarError: for masks or textures that do not do.
-        ImageError: for an image to test on that is missing or no image.
+        ImageError: for an image that is missing or cannot be read.
     """
     _check_shared_memory(cfg)
     # The sampler is torchreid's too, but made below: what it cannot do ends in an assertion.
@@ -54,8 +56,11 @@ def read_data(cfg: CfgNode) -> Any:
     train = datamanager.train_loader.dataset
     check_identities(train.train, ", ".join(cfg.data.sources))
     read_here(train)
+    if not cfg.test.evaluate and not getattr(train, "sidecar_paths", None):  # which were checked
+        _see(open_image, train.train)
     for name in cfg.data.targets:
-        _check_test(name, *datamanager.fetch_test_loaders(name))
+        query, gallery = datamanager.fetch_test_loaders(name)
+        _check_test(name, query, gallery, whole=not cfg.test.evaluate)
         for loader in datamanager.test_loader[name].values():
             read_here(loader.dataset)
     if not cfg.test.evaluate:
@@ -122,19 +127,31 @@ def _train_loader(
     return keeping_workers(loader, sampler, pools)
 
 
-def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any]) -> None:
-    """See that the test of a dataset will find images, and somebody."""
+def _check_test(name: str, query: Iterable[Any], gallery: Iterable[Any], whole: bool) -> None:
+    """See that the test of a dataset will find images, decoded if ``whole``, and somebody."""
     samples = {"query": list(query), "gallery": list(gallery)}
     for which, images in samples.items():
         if not images:
             raise ConfigError(f"data.targets: {name} has no {which} images to test on")
-        for path, *_ in images:
-            image_size(path)
+        _see(open_image if whole else image_size, images)
     if not answerable(*([sample[1:3] for sample in images] for images in samples.values())):
         raise ConfigError(
             f"data.targets: no query's person is in the gallery of {name} by another camera: the "
             "test would have nobody to find. See how its identities and cameras are named"
         )
+
+
+def _see(read: Callable[[str], Any], samples: Sequence[Any]) -> None:
+    """See that each image can be read."""
+    paths = list(dict.fromkeys(sample[0] for sample in samples))
+
+    def see(first: int) -> None:
+        for path in paths[first : first + _BATCH]:
+            read(path)
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(see, range(0, len(paths), _BATCH)):
+            pass
 
 
 def _check_shared_memory(cfg: CfgNode) -> None:
