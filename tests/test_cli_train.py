@@ -421,6 +421,13 @@ def error_of(capsys, *arguments: str) -> str:
             "-t market1501 data.targets ['market1501']",
             "command line: data.targets is given twice, by its flag and by its key",
         ),
+        ("sgd.momentum 0.5", "command line: nothing in this run uses sgd.momentum: it goes with"),
+        (
+            "sampler.num_cams 2",
+            "command line: nothing in this run uses sampler.num_c",
+        ),
+        ("loss.name softmax loss.triplet.margin 1.0", "command line: nothing in this run uses lo"),
+        ("video.seq_len 3", "command line: nothing in this run uses video.seq_len"),
         ("test.ranks []", "test.ranks must be whole numbers of at least 1, such as [1, 5, 10]"),
         ("test.ranks [0]", "test.ranks must be whole numbers of at least 1"),
         ("test.dist_metric cosinus", "test.dist_metric: unknown name 'cosinus'; did you mean 'cos"),

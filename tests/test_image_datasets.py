@@ -617,7 +617,13 @@ def test_a_query_may_be_in_the_gallery_too(tmp_path, crops):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
 def test_a_table_as_windows_saves_it(tmp_path, crops, encoding):
     path = table(tmp_path)
-    lines = ["split,path,pid,camid", "query,crops\\3.jpg,5,1", "", "gallery,.\\crops\\4.jpg,5,2"]
+    lines = [
+        "split,path,pid,camid",
+        "query,crops\\3.jpg,5,1",
+        "",
+        " \t",
+        "gallery,.\\crops\\4.jpg,5,2",
+    ]
     path.write_bytes("\r\n".join([*lines, ""]).encode(encoding))
     dataset = build("image_folder", tmp_path, mode="query")
     assert [s[0] for s in (*dataset.query, *dataset.gallery)] == crops[3:5]

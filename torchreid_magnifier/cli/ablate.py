@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..experiments import ablation_grids
 from ..experiments.ablation import ablate, check_options
+from ..training.checks import check_used
 from ..training.config import ConfigError
 from .arguments import Parser
 from .train import add_options, parse, read_configs
@@ -30,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
     check_options(args.options[::2])
     grids = ablation_grids.choose(args.grids, args.cells)
     stages = read_configs(args.stages, args)
+    check_used(stages, args.options[::2])
     command = shlex.join(["torchreid-magnifier", "ablate", *argv])
     ablate(grids, stages, _seeds(args.seeds), args.out, command)
     print(f"Tables and plots are in {args.out}: begin with results.md")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from yacs.config import CfgNode
 
 from ..distributed.launch import joined, printing_once
+from ..training.checks import check_used
 from ..training.config import DEFAULTS, ConfigError, read_config
 from ..training.run import link_stages, plan, run
 from .arguments import Parser
@@ -24,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
         return error.exit_status
     with joined(any(cfg.use_gpu for cfg in cfgs)) as processes:
         stages = processes.from_main(lambda: plan(cfgs, processes=processes))
+        check_used(cfgs, args.options[::2])
         run(
             stages,
             processes=processes,

@@ -1,8 +1,9 @@
 """Mistakes in a configuration that need no data to be seen."""
 
 import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -122,6 +123,62 @@ def _check_numbers(cfg: CfgNode) -> None:
             f"loss.triplet.weight_t and weight_x are {weights[0]:g} and {weights[1]:g}: neither "
             "may be negative, and without both there is nothing to train"
         )
+
+
+def check_used(cfgs: Sequence[CfgNode], keys: Sequence[str]) -> None:
+    """See that each key of the command line changes something in one of the stages at least.
+
+    Files may hold what other runs need; who types a key means this run.
+
+    Raises:
+        ConfigError: for a key that nothing uses, with what uses it.
+    """
+    for key in keys:
+        for pattern, used, by in _USED:
+            if re.fullmatch(pattern, key) and not any(c.test.evaluate or used(c) for c in cfgs):
+                raise ConfigError(
+                    f"command line: nothing in this run uses {key}: it goes with {by}. Leave it out"
+                )
+
+
+def _reads(name: str) -> Callable[[CfgNode], bool]:
+    return lambda cfg: any(name in dataset for dataset in (*cfg.data.sources, *cfg.data.targets))
+
+
+# Keys, whether a configuration uses them, and what they go with. All others are used always.
+_USED: Sequence[tuple[str, Callable[[CfgNode], bool], str]] = (
+    (r"video\..*", lambda _: False, "video data, which torchreid's own main.py trains on"),
+    (r"data.load_train_targets|sampler.train_sampler_t", lambda _: False, "engines of your own"),
+    (r"cuhk03\..*", _reads("cuhk03"), "the dataset cuhk03"),
+    (r"market1501\..*", _reads("market1501"), "the dataset market1501"),
+    *(
+        (
+            f"sampler.{key}",
+            lambda cfg, name=name: cfg.sampler.train_sampler == name,  # type: ignore[misc]
+            f"sampler.train_sampler {name}",
+        )
+        for key, name in (
+            ("num_instances", "RandomIdentitySampler"),
+            ("num_cams", "RandomDomainSampler"),
+            ("num_datasets", "RandomDatasetSampler"),
+        )
+    ),
+    (r"sgd.momentum", lambda cfg: cfg.train.optim in ("sgd", "rmsprop"), "train.optim sgd"),
+    (r"sgd\.(dampening|nesterov)", lambda cfg: cfg.train.optim == "sgd", "train.optim sgd"),
+    (r"rmsprop\..*", lambda cfg: cfg.train.optim == "rmsprop", "train.optim rmsprop"),
+    (r"adam\..*", lambda cfg: cfg.train.optim not in ("sgd", "rmsprop"), "train.optim adam"),
+    (r"train.(new_layers|base_lr_mult)", lambda cfg: cfg.train.staged_lr, "train.staged_lr True"),
+    (r"train.open_layers", lambda cfg: cfg.train.fixbase_epoch > 0, "train.fixbase_epoch"),
+    (r"train.(stepsize|gamma)", lambda cfg: cfg.train.lr_scheduler != "cosine", "other schedules"),
+    (r"loss.triplet\..*", lambda cfg: cfg.loss.name != "softmax", "loss.name triplet"),
+    (
+        r"loss.softmax\..*",
+        lambda cfg: cfg.loss.name == "softmax" or cfg.loss.triplet.weight_x > 0,
+        "a cross-entropy (loss.triplet.weight_x)",
+    ),
+    (r"test.visrank_topk", lambda cfg: cfg.test.visrank, "test.visrank True"),
+    (r"test.start_eval", lambda cfg: cfg.test.eval_freq > 0, "test.eval_freq"),
+)
 
 
 def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:

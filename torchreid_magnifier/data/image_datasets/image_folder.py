@@ -105,6 +105,8 @@ def read_table(path: str) -> Splits:
                 f"{path}, line 1: expected the columns {','.join(COLUMNS)}, found {found}"
             )
         for row in rows:
+            if None in row.values() and not "".join(filter(None, row.values())).strip():
+                continue  # a line of spaces
             place = f"{path}, line {rows.line_num}"
             if problem := _row_problem(row, folder):
                 wrong.append(f"{place}: {problem}")
