@@ -432,6 +432,10 @@ def error_of(capsys, *arguments: str) -> str:
         ("test.ranks [0]", "test.ranks must be whole numbers of at least 1"),
         ("test.dist_metric cosinus", "test.dist_metric: unknown name 'cosinus'; did you mean 'cos"),
         ("-t pit", "data.targets: pit has images to train on only"),
+        ("train.seed -1", "train.seed must be from 0 to 4294967295, found -1"),
+        ("train.stepsize []", "train.stepsize must be whole epochs of at least 1"),
+        ("train.print_freq 0", "train.print_freq must be at least 1, found 0"),
+        ("data.norm_std [1,0,1]", "data.norm_std must be three numbers, of red, green and blue, a"),
         ("train.batch_size 0", "train.batch_size must be at least 1, found 0"),
         (
             "model.options.fusion lstm",

@@ -54,12 +54,14 @@ class Command(NamedTuple):
         result: of the output, comparable; what is there must be whole.
         room: bytes of a disk that is too small for the whole output.
         second: whether a second run at once ends well, too.
+        once: whether an output that is there is refused.
     """
 
     arguments: Callable[[Path, Path], list[str]]
     result: Callable[[Path], dict[str, Any]]
     room: int
     second: bool = False
+    once: bool = False
 
 
 # ------------------------------------------------------------------ train and ablate
@@ -201,7 +203,7 @@ COMMANDS = {
     "train": Command(train, trained, room=40 << 20),
     "ablate": Command(ablate, trained, room=40 << 20),
     "download": Command(download, files, room=20 << 20, second=True),
-    "pack": Command(pack, files, room=20 << 20),
+    "pack": Command(pack, files, room=20 << 20, once=True),
 }
 
 # ------------------------------------------------------------------ killing
@@ -311,7 +313,9 @@ def check(name: str, kills: int, seed: int, work: Path) -> str:
         status = kill(child, chance.uniform(0, 0.6 * length) if met < kills else 1e9)
         met += status < 0
         continued += status < 0 and there
-        compare(complete=status == 0)
+        found = compare(complete=status == 0)
+        if command.once and status < 0 and found:
+            clear(out)
         if status >= 0:
             assert status == 0, errors.read_text()
             partial = list(out.rglob("*.partial"))

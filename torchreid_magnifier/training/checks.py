@@ -1,5 +1,6 @@
 """Mistakes in a configuration that need no data to be seen."""
 
+import math
 import os
 import re
 import tempfile
@@ -94,12 +95,26 @@ def _check_teacher(cfg: CfgNode, model: nn.Module) -> None:
 
 def _check_numbers(cfg: CfgNode) -> None:
     """Find values that torchreid takes and then fails of, or does nothing with."""
-    for key in ("train.batch_size", "test.batch_size", "sampler.num_instances"):
-        section, name = key.split(".")
-        if cfg[section][name] < 1:
-            raise ConfigError(f"{key} must be at least 1, found {cfg[section][name]}")
-    if cfg.data.workers < 0:
-        raise ConfigError(f"data.workers must not be negative, found {cfg.data.workers}")
+    for least, keys in _LEAST.items():
+        for key in keys:
+            section, name = key.split(".")
+            if cfg[section][name] < least:
+                raise ConfigError(f"{key} must be at least {least}, found {cfg[section][name]}")
+    if not 0 <= cfg.train.seed < _SEEDS:
+        raise ConfigError(f"train.seed must be from 0 to {_SEEDS - 1}, found {cfg.train.seed}")
+    steps = cfg.train.stepsize
+    if not steps or not all(isinstance(step, int) and step >= 1 for step in steps):
+        raise ConfigError(
+            f"train.stepsize must be whole epochs of at least 1, such as [20], found {steps}"
+        )
+    for key in ("norm_mean", "norm_std"):
+        values = cfg.data[key]
+        numbers = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
+        if len(values) != 3 or len(numbers) < 3 or (key == "norm_std" and min(numbers) <= 0):
+            raise ConfigError(
+                f"data.{key} must be three numbers, of red, green and blue"
+                f"{', above 0' if key == 'norm_std' else ''}, found {values}"
+            )
     ranks = cfg.test.ranks
     if not ranks or not all(isinstance(rank, int) and rank >= 1 for rank in ranks):
         raise ConfigError(
@@ -179,6 +194,17 @@ _USED: Sequence[tuple[str, Callable[[CfgNode], bool], str]] = (
     (r"test.visrank_topk", lambda cfg: cfg.test.visrank, "test.visrank True"),
     (r"test.start_eval", lambda cfg: cfg.test.eval_freq > 0, "test.eval_freq"),
 )
+
+
+_LEAST = {
+    1: (
+        *("train.batch_size", "test.batch_size", "data.height", "data.width", "train.print_freq"),
+        *("sampler.num_instances", "sampler.num_cams", "sampler.num_datasets"),
+        "test.visrank_topk",
+    ),
+    0: ("data.workers", "train.fixbase_epoch", "train.start_epoch", "data.split_id"),
+}
+_SEEDS = 2**32  # of numpy
 
 
 def check_together(cfgs: Sequence[CfgNode], num_processes: int) -> None:
