@@ -84,7 +84,8 @@ def write_all(root):
             with open(root / name, "a") as file:
                 file.write(line + "\n")
     results.append({"image_id": 1, "category_id": 3, "bbox": [1, 1, 5, 5], "score": 1})  # a car
-    images = [{"id": 70 + n, "file_name": f"{n + 1:06d}.png"} for n in range(FRAMES)]
+    size = {"width": WIDTH, "height": HEIGHT}
+    images = [{"id": 70 + n, "file_name": f"{n + 1:06d}.png", **size} for n in range(FRAMES)]
     (root / "det.txt").write_text("\n".join(mot) + "\n")
     (root / "results.json").write_text(json.dumps(results))
     dataset = {"images": images, "annotations": annotations}
@@ -155,6 +156,12 @@ def test_what_is_left_out_is_counted(scene, tmp_path):
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3]}]', "entry 0: expected image_id and bbox"),
         ("a.json", '[{"image_id": 9, "bbox": [1, 2, 3, 4]}]', "one image with the number 9"),
         ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, NaN]}]', "finite number as the bbox"),
+        (
+            "a.json",
+            '{"images": [{"id": 1, "file_name": "000001.png", "width": 80, "height": 60}], '
+            '"annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}',
+            "entry 0: the box is of an image of 80x60, but .* has 160x120",
+        ),
         ("yolo/000001.txt", "0 0.5 0.5 0.2 0.2 7", "score of 0..1 in column 6, found 7: a track"),
         ("yolo/000001.txt", "0 80 60 20 20", "expected shares of the image"),
         ("yolo/000009.txt", "0 0.5 0.5 0.2 0.2", "there are 0 images called 000009"),

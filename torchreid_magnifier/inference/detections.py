@@ -191,6 +191,7 @@ class _Row(NamedTuple):
 
     ``key``: number of the frame, name of its file, or name of its image without ending. ``box``:
     corners, in pixels or in shares. ``people``: the classes that are people's if nobody says.
+    ``size``: width and height of the image, where a file says that.
     """
 
     where: str
@@ -202,6 +203,7 @@ class _Row(NamedTuple):
     people: tuple[str, ...] | None = None
     ignored: bool = False
     shares: bool = False
+    size: tuple[int, int] | None = None
 
 
 class _Frames:
@@ -249,7 +251,9 @@ class _Frames:
             return found[0]
         if not self.is_video:
             self._require_no_gap()
-        if not 0 <= row.key < (self.count or math.inf):
+        # What a video announces is an estimate in some formats: its end shows in decoding.
+        most = 1.1 * self.count if self.is_video else self.count
+        if not 0 <= row.key < (most or math.inf):
             raise RetrievalError(
                 f"{row.where}: a box in frame {row.key} (counted from 0), but {self.source} has "
                 f"{self.count} frames: are frames missing, or are the boxes of another video?"
@@ -279,6 +283,12 @@ class _Frames:
         """Return a frame with its boxes, which must have pixels in it."""
         path = self.source if self.is_video else self._paths[number]
         width, height = self._size or image_size(path)
+        for row in rows:
+            if row.size not in (None, (width, height)):
+                raise BoxError(
+                    f"{row.where}: the box is of an image of {row.size[0]}x{row.size[1]}, but "  # type: ignore[index]
+                    f"{path} has {width}x{height}: scale the boxes, or give their frames"
+                )
         scale = np.array([width, height, width, height])
         given = [np.multiply(row.box, scale) if row.shares else row.box for row in rows]
         boxes = np.array(given, np.float32)  # as they will be read again
@@ -423,9 +433,12 @@ def _coco(path: Path, frames: _Frames) -> Iterator[_Row]:
     except ValueError as error:
         raise RetrievalError(f"{path} is no JSON: {error}") from error
     files: dict[Any, str] = {}
+    sizes: dict[Any, tuple[int, int]] = {}
     if isinstance(found, dict):
         try:
             files = {image["id"]: image["file_name"] for image in found["images"]}
+            sized = [image for image in found["images"] if {"width", "height"} <= image.keys()]
+            sizes = {image["id"]: (image["width"], image["height"]) for image in sized}
             found = found["annotations"]
         except (KeyError, TypeError) as error:
             raise RetrievalError(
@@ -458,6 +471,7 @@ def _coco(path: Path, frames: _Frames) -> Iterator[_Row]:
             _number(one.get("score", 1.0), where, "the score"),
             (str(one["category_id"]),) if "category_id" in one else (),
             ("1",) if "category_id" in one else None,
+            size=sizes.get(image),
         )
 
 

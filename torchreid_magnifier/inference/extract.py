@@ -162,7 +162,7 @@ def extract(
                 group = []
                 for batch in islice(batches, per_chunk):
                     group.append(batch)
-                    bar.update(batch.pictures * processes.count)
+                    _advance(bar, batch, processes)
                 if not group:
                     break
                 block = concatenated([_stored(batch.embeddings, dtype) for batch in group])
@@ -225,7 +225,7 @@ def embed(
         with tqdm(total=len(paths), unit="picture", disable=hidden) as shown:
             for batch in _batches(network, mine, batch_size, workers, parts):
                 batches.append(batch)
-                shown.update(batch.pictures * processes.count)
+                _advance(shown, batch, processes)
 
     processes.together(share)
     turns = zip_longest(*processes.gather(batches))
@@ -258,6 +258,12 @@ class _Batch(NamedTuple):
     embeddings: Embeddings
     problems: list[str]
     pictures: int
+
+
+def _advance(bar: Any, batch: _Batch, processes: Processes) -> None:
+    """Show how far all processes are, as if they were equally fast."""
+    step = batch.pictures * processes.count
+    bar.update(step if processes.count == 1 else min(step, max(bar.total - bar.n, 0)))
 
 
 def _batches(
