@@ -8,13 +8,13 @@
 The start is torchreid's file of OSNet x0.25, the teacher a network of OpenVINO's model zoo, whose
 cosine similarities the branches are to reproduce. The same command goes on after an interruption,
 with the result of an undisturbed run. ``--hold-out 100`` leaves identities out and tests on them,
-for choosing settings. The weights that ship ended two epochs before the last.
+for choosing settings.
 
 One CPU core suffices: all images are decoded once and kept in memory, most epochs see small ones,
 and what convolves is computed in bfloat16.
 
 Adam's L2 weight decay outweighs losses of a small weight: the region classifiers would fade to zero
-within about twelve epochs, so they and their necks have none.
+within about twelve epochs, so they have none. The weights that ship are of two rounds (their card).
 """
 
 import argparse
@@ -47,7 +47,7 @@ from torchreid_magnifier.hub.card import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_magnifier.hub.pack import pack
 from torchreid_magnifier.images import open_image
 from torchreid_magnifier.losses.batch_hard_triplet import BatchHardTripletLoss
-from torchreid_magnifier.training.optim.fused import use_fused
+from torchreid_magnifier.training.optim import use_fused, without_decay
 from torchreid_magnifier.training.resume import random_state, set_random_state
 
 SOURCE = "market1501_masks"
@@ -235,16 +235,11 @@ class Learner:
         self.projections = nn.ModuleDict(
             {h: nn.Linear(w, teacher_size, bias=False) for h, w in widths.items() if teacher_size}
         ).to(args.device)
-        named = [*self.model.named_parameters(), *self.projections.named_parameters()]
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for name, parameter in named:  # the decay would outweigh a loss of a small weight
-            groups["region_" not in name].append(parameter)
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": groups[True], "weight_decay": args.weight_decay},
-                {"params": groups[False], "weight_decay": 0.0},
-            ],
-            lr=args.lr,
+        learned = [*self.model.parameters(), *self.projections.parameters()]
+        self.optimizer = torch.optim.Adam(learned, lr=args.lr, weight_decay=args.weight_decay)
+        named = self.model.named_parameters()
+        without_decay(
+            self.optimizer, (p for name, p in named if name.startswith(self.model.undecayed))
         )
         self.triplet = BatchHardTripletLoss(0.3)
         self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
