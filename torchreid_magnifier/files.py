@@ -51,7 +51,7 @@ def replacing(path: str | os.PathLike[str], *, sweep: bool = True) -> Iterator[P
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:  # of a full disk
+        if isinstance(error, OSError) and error.errno and not error.filename:  # of a full disk
             error.filename = os.fspath(path)
         raise
 
