@@ -13,7 +13,7 @@ from ..experiments import ablation_grids
 from ..experiments.ablation import ablate, check_options
 from ..training.checks import check_used
 from ..training.config import ConfigError
-from .arguments import Parser
+from .arguments import Parser, add_path
 from .train import add_options, parse, read_configs
 
 _DESCRIPTION = """\
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier ablate",
-        description=_DESCRIPTION,
+        "ablate",
+        _DESCRIPTION,
         epilog=f"grids and their cells:\n{ablation_grids.describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -58,13 +58,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", nargs="+", default=["1", "2", "3"], metavar="N", help="default: 1 2 3"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("ablation"),
-        metavar="DIR",
-        help="folder for everything that is written (default: %(default)s)",
-    )
+    what = "folder for everything that is written (default: %(default)s)"
+    add_path(parser, "--out", what, "DIR", default=Path("ablation"))
     add_options(parser)
     return parse(parser, argv)
 

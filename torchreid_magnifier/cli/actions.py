@@ -24,7 +24,7 @@ def run_action(
         actions: by the names of the subcommands; each returns the exit status.
         argv: the subcommand and its arguments.
     """
-    parser = Parser(prog=f"torchreid-magnifier {command}", description=description)
+    parser = Parser(command, description)
     subparsers = parser.add_subparsers(
         dest="action", required=True, metavar=f"{{{','.join(actions)}}}"
     )

@@ -3,13 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..app.looking import open_album
 from ..app.serving import LOCAL, serve
 from ..inference.decide import Calibration
 from ..inference.embeddings import card_of, require_comparable
-from .arguments import Parser, rate
+from .arguments import Parser, add_calibration, add_path
 from .network_options import add_network_options, chosen_network
 
 
@@ -36,23 +35,14 @@ def _say(address: str) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier app",
-        description="Open a page for the browser: drop a picture or a frame with boxes, see its "
+        "app",
+        "Open a page for the browser: drop a picture or a frame with boxes, see its "
         "body parts and activations, the nearest of a gallery, and who it is. Nothing leaves this "
         "machine.",
     )
-    parser.add_argument(
-        "--gallery",
-        type=Path,
-        metavar="FILE|FOLDER",
-        help="embeddings of 'torchreid-magnifier extract', or pictures of one person each",
-    )
-    parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="made by 'torchreid-magnifier calibrate'"
-    )
-    parser.add_argument(
-        "--same-at", type=rate, default=0.01, metavar="RATE", help="at first (default: 1%%)"
-    )
+    what = "embeddings of 'torchreid-magnifier extract', or pictures of one person each"
+    add_path(parser, "--gallery", what, "FILE|FOLDER")
+    add_calibration(parser, "at first (default: 1%%)", 0.01)
     add_network_options(parser)
     parser.add_argument("--host", default=LOCAL[0], help="to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")

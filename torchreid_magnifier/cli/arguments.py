@@ -13,11 +13,13 @@ PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 class Parser(argparse.ArgumentParser):
     """A parser that refuses an option that is given twice: argparse drops the first one's values.
 
-    Its subcommands' parsers are such parsers too.
+    Its subcommands' parsers are such parsers too. ``command`` is of this package, if it is one's.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, command: str = "", description: str | None = None, **more: Any) -> None:
+        if command:
+            more["prog"] = f"torchreid-magnifier {command}"
+        super().__init__(description=description, **more)
         for name in (None, "store"):
             self.register("action", name, _StoreOnce)
 
@@ -62,15 +64,29 @@ def rate(text: str) -> float:
     return value
 
 
+def add_path(parser: Any, name: str, help: str, metavar: str = "FILE", **more: Any) -> None:
+    """Add an argument that is a path."""
+    parser.add_argument(name, type=Path, metavar=metavar, help=help, **more)
+
+
+def add_count(parser: Any, name: str, default: int, help: str) -> None:
+    """Add an option that is a whole number of at least 1."""
+    parser.add_argument(name, type=positive, default=default, metavar="N", help=help)
+
+
+def add_calibration(
+    parser: Any, what: str, default: float | None = None, required: bool = False
+) -> None:
+    """Add ``--calibration`` and ``--same-at``, of which ``what`` says what it is for."""
+    made = "made by 'torchreid-magnifier calibrate'"
+    add_path(parser, "--calibration", made, required=required)
+    parser.add_argument("--same-at", type=rate, default=default, metavar="RATE", help=what)
+
+
 def add_batch_size(parser: Any, default: int = 32) -> None:
     """Add ``--batch-size``."""
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        default=default,
-        metavar="N",
-        help="images that the network sees at once (default: %(default)s)",
-    )
+    what = "images that the network sees at once (default: %(default)s)"
+    add_count(parser, "--batch-size", default, what)
 
 
 def check_file(option: str, path: Path | None) -> None:

@@ -12,7 +12,7 @@ from ..inference.errors import RetrievalError
 from ..inference.explain.rankings import read_people
 from ..inference.explain.sheets import calibration_sheet
 from ..inference.extract import embed
-from .arguments import Parser, add_batch_size, check_file, check_picture, rate
+from .arguments import Parser, add_batch_size, add_path, check_file, check_picture, rate
 from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -68,8 +68,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier calibrate",
-        description="Find the similarities from which on two images are taken for the same "
+        "calibrate",
+        "Find the similarities from which on two images are taken for the same "
         "person's, at chosen rates of false matches, on images of known people by several cameras. "
         "They hold for images of such cameras: --check says how far off they are on others.",
     )
@@ -108,10 +108,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="of false matches (default: 10%% 1%% 0.1%%)",
     )
     goal = parser.add_mutually_exclusive_group(required=True)
-    goal.add_argument("--out", type=Path, metavar="FILE", help="the calibration, for --same-at")
-    goal.add_argument(
-        "--check", type=Path, metavar="FILE", help="say what a calibration does on these images"
-    )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="scores and errors, drawn")
+    add_path(goal, "--out", "the calibration, for --same-at")
+    add_path(goal, "--check", "say what a calibration does on these images")
+    add_path(parser, "--picture", "scores and errors, drawn")
     add_batch_size(parser)
     return parser.parse_args(argv)

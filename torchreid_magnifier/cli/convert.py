@@ -3,32 +3,24 @@
 import shlex
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..checkpoint import read_checkpoint, write_weights
 from ..models.magnifiernet.conversion import OFFICIAL, convert_official_state_dict
 from ..models.san.conversion import DECODER_KEY, SAN, convert_san_state_dict
-from .arguments import Parser
+from .arguments import Parser, add_path
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
     parser = Parser(
-        prog="torchreid-magnifier convert",
-        description="Rewrite a checkpoint of a reference implementation: MagnifierNet's "
+        "convert",
+        "Rewrite a checkpoint of a reference implementation: MagnifierNet's "
         "(github.com/NIRVANALAN/magnifiernet_reid) for the model magnifiernet_official, SAN's "
         "(github.com/microsoft/Semantics-Aligned-Representation-Learning-for-Person-"
         "Re-identification) for san. No code in the file is run.",
     )
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="IN",
-        help="such as resnet50_model_500.pth or checkpoint_ep300.pth.tar",
-    )
-    parser.add_argument(
-        "target", type=Path, metavar="OUT", help="new file: .safetensors, or another for torch.load"
-    )
+    add_path(parser, "source", "such as resnet50_model_500.pth or checkpoint_ep300.pth.tar", "IN")
+    add_path(parser, "target", "new file: .safetensors, or another for torch.load", "OUT")
     args = parser.parse_args(argv)
     checkpoint = read_checkpoint(args.source)
     kind = SAN if DECODER_KEY in checkpoint else OFFICIAL

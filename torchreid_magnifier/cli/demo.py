@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..experiments.comparison import GLOBAL, WHOLE, Settings
 from ..experiments.demo import run
-from .arguments import Parser
+from .arguments import Parser, add_path
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
     parser = Parser(
-        prog="torchreid-magnifier demo",
-        description=f"On generated pedestrians: train {WHOLE} in its two stages, and {GLOBAL} "
+        "demo",
+        f"On generated pedestrians: train {WHOLE} in its two stages, and {GLOBAL} "
         "alike; test them on all and on occluded queries; write a table and pictures.",
     )
     parser.add_argument(
@@ -29,13 +29,8 @@ def main(argv: Sequence[str]) -> int:
         help="images of people, one each, which the network that comes with the package searches "
         "first, in seconds; drawn people without",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("magnifier-demo"),
-        metavar="DIR",
-        help="folder for everything that is written (default: %(default)s)",
-    )
+    what = "folder for everything that is written (default: %(default)s)"
+    add_path(parser, "--out", what, "DIR", default=Path("magnifier-demo"))
     parser.add_argument(
         "--seed", type=int, default=1, help="of weights, batches, augmentation (default: 1)"
     )

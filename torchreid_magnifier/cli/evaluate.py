@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..distributed.launch import printing_once
 from ..evaluation.multi_query import POOLINGS
@@ -11,7 +10,7 @@ from ..inference.embedding_files import read_embeddings
 from ..inference.evaluate import evaluate, reassociate_tracks
 from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..inference.report import as_html, as_json, as_text
-from .arguments import Parser, add_batch_size, check_file, positive
+from .arguments import Parser, add_batch_size, add_count, add_path, check_file
 from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network, joined_on
 
@@ -56,8 +55,8 @@ def _images(args: argparse.Namespace) -> dict[str, EvaluationSet]:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier evaluate",
-        description="Measure trained networks on the queries and gallery of datasets: rank-1, 5 "
+        "evaluate",
+        "Measure trained networks on the queries and gallery of datasets: rank-1, 5 "
         "and 10, mAP and mINP, by the cosine distance, one query at a time, without the images of "
         "the query's person by its own camera. Processes that torchrun or 'accelerate launch' "
         "starts share the images out.",
@@ -99,9 +98,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="with half of the people out of the gallery too: who is found at 1 and 10 %% of false "
         "alarms",
     )
-    parser.add_argument(
-        "--draws", type=positive, default=10, metavar="N", help="of that half (default: 10)"
-    )
+    add_count(parser, "--draws", 10, "of that half (default: 10)")
     parser.add_argument(
         "--parts",
         dest="shared_parts",
@@ -110,6 +107,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--cameras", action="store_true", help="the queries of each camera too")
     add_batch_size(parser, default=64)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves there")
+    add_path(parser, "--json", "write all numbers there")
+    add_path(parser, "--html", "write a page with curves there")
     return parser.parse_args(argv)

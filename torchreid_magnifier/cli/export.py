@@ -14,8 +14,8 @@ from .network_options import add_network_options, chosen_network
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status."""
     parser = Parser(
-        prog="torchreid-magnifier export",
-        description="Write a trained network as one file, weights and preprocessing included: "
+        "export",
+        "Write a trained network as one file, weights and preprocessing included: "
         "images in, embeddings and the part labels of its masks out, any number of images at a "
         "time. The file is compared with the network before it is put in place.",
     )

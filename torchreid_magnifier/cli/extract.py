@@ -3,14 +3,13 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..distributed.launch import printing_once
 from ..inference.detections import Detections, read_detections
 from ..inference.extract import extract
 from ..training.config import ConfigError
 from . import FAILED
-from .arguments import Parser, add_batch_size, positive
+from .arguments import Parser, add_batch_size, add_count, add_path
 from .network_options import add_network_options, chosen_network, joined_on
 
 
@@ -69,8 +68,8 @@ def _sources(args: argparse.Namespace) -> Sequence[str] | Detections:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier extract",
-        description="Write the embeddings of person crops, the share of each body part in them, "
+        "extract",
+        "Write the embeddings of person crops, the share of each body part in them, "
         "and what they were made with. The embeddings are not L2-normalised: compare them by "
         "cosine. A run that was interrupted goes on when the same command is given again. "
         "Processes that torchrun or 'accelerate launch' starts share the pictures out.",
@@ -82,9 +81,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="image, video, folder (with all below it), or pattern in quotes, such as "
         "'crops/**/*.jpg'",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="new file, .npz or .parquet"
-    )
+    add_path(parser, "--out", "new file, .npz or .parquet", required=True)
     add_network_options(parser)
     parser.add_argument(
         "--detections",
@@ -105,13 +102,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--tracklets", action="store_true", help="… write one embedding for each track"
     )
-    parser.add_argument(
-        "--every",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="of videos, and of frames with boxes, take every Nth frame (default: all)",
-    )
+    what = "of videos, and of frames with boxes, take every Nth frame (default: all)"
+    add_count(parser, "--every", 1, what)
     parser.add_argument(
         "--parts",
         action="store_true",
@@ -119,13 +111,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
     add_batch_size(parser)
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=4,
-        metavar="N",
-        help="threads that read pictures (default: 4)",
-    )
+    add_count(parser, "--workers", 4, "threads that read pictures (default: 4)")
     parser.add_argument(
         "--overwrite",
         action="store_true",

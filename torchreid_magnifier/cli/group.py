@@ -15,7 +15,7 @@ from ..inference.explain.sheets import groups_sheet
 from ..inference.group import METHODS, agreement, group, groups_as_csv, read_names, write_folders
 from ..inference.search import read_pictures
 from . import FAILED
-from .arguments import Parser, check_file, check_picture, rate
+from .arguments import Parser, add_calibration, add_path, check_file, check_picture
 from .network_options import add_network_options, chosen_network
 
 _DRAWN = 20  # people, at most
@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier group",
-        description="Put pictures of people together by person: pictures whose similarity has at "
+        "group",
+        "Put pictures of people together by person: pictures whose similarity has at "
         "most a chosen rate of false matches are one person's.",
     )
     parser.add_argument(
@@ -66,20 +66,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="image, folder or pattern as for extract, or a file of embeddings",
     )
     add_network_options(parser)
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="made by 'torchreid-magnifier calibrate'",
-    )
-    parser.add_argument(
-        "--same-at",
-        type=rate,
-        default=0.01,
-        metavar="RATE",
-        help="of false matches, one of the calibration's (default: 1%%)",
-    )
+    what = "of false matches, one of the calibration's (default: 1%%)"
+    add_calibration(parser, what, 0.01, required=True)
     parser.add_argument(
         "--method",
         choices=METHODS,
@@ -87,13 +75,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="linkage of agglomerative clustering, or hdbscan, which looks for thresholds of its "
         "own (default: average)",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="path, frame, person of each")
-    parser.add_argument(
-        "--folders", type=Path, metavar="DIR", help="new folder: a copy of each image, by person"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help=f"a picture of the {_DRAWN} people seen most"
-    )
+    add_path(parser, "--csv", "path, frame, person of each")
+    add_path(parser, "--folders", "new folder: a copy of each image, by person", "DIR")
+    add_path(parser, "--out", f"a picture of the {_DRAWN} people seen most")
     parser.add_argument(
         "--people",
         type=Path,

@@ -23,7 +23,7 @@ from ..errors import listed
 from ..parts import FOREGROUND, PARTS
 from . import FAILED
 from .actions import Action, run_action
-from .arguments import add_batch_size, positive
+from .arguments import add_batch_size, add_count
 from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 
 _WORKERS = 8  # a process with a network takes 1 to 2 GB
@@ -213,13 +213,8 @@ def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:
 
 def _add_writing_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers`` and ``--overwrite``."""
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=min(os.cpu_count() or 1, _WORKERS),
-        metavar="N",
-        help=f"work on so many batches at once (default: one for each core, {_WORKERS} at most)",
-    )
+    what = f"work on so many batches at once (default: one for each core, {_WORKERS} at most)"
+    add_count(parser, "--workers", min(os.cpu_count() or 1, _WORKERS), what)
     parser.add_argument("--overwrite", action="store_true", help="make existing labels anew")
 
 

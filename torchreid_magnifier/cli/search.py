@@ -25,7 +25,7 @@ from ..inference.search import (
 )
 from ..training.config import ConfigError
 from . import FAILED
-from .arguments import Parser, check_file, check_picture, positive, rate
+from .arguments import Parser, add_calibration, add_path, check_file, check_picture, positive
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
@@ -107,8 +107,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier search",
-        description="Find the pictures of a gallery, made by 'torchreid-magnifier extract', that "
+        "search",
+        "Find the pictures of a gallery, made by 'torchreid-magnifier extract', that "
         "are nearest to queries.",
     )
     parser.add_argument("--gallery", type=Path, required=True, metavar="FILE")
@@ -133,30 +133,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="exact (default) compares with everything; flat does so by FAISS; hnsw and ivf are "
         "approximate",
     )
-    parser.add_argument(
-        "--index-file",
-        type=Path,
-        metavar="FILE",
-        help="keep the index of FAISS here, and use it if it is here",
-    )
+    add_path(parser, "--index-file", "keep the index of FAISS here, and use it if it is here")
     parser.add_argument(
         "--parts",
         action="store_true",
         help="compare the body parts that both pictures show, for people who are partly hidden; of "
         "a gallery that was extracted with --parts",
     )
-    parser.add_argument(
-        "--same-at",
-        type=rate,
-        metavar="RATE",
-        help="answer with the nearest or 'unknown', by the similarity that has this rate of false "
+    add_calibration(
+        parser,
+        "answer with the nearest or 'unknown', by the similarity that has this rate of false "
         "matches, such as 1%%, in --calibration",
     )
-    parser.add_argument(
-        "--calibration", type=Path, metavar="FILE", help="made by 'torchreid-magnifier calibrate'"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help=f"a picture of the first {_DRAWN} queries' hits"
-    )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="the hits of all queries")
+    add_path(parser, "--out", f"a picture of the first {_DRAWN} queries' hits")
+    add_path(parser, "--csv", "the hits of all queries")
     return parser.parse_args(argv)

@@ -16,10 +16,10 @@ from ..inference.explain.sheets import (
     rankings_sheet,
     regions_sheet,
 )
-from ..inference.open import Network, short_name
+from ..inference.open import Network, named, short_name
 from ..inference.sources import at_random, find_sources
 from ..training.config import ConfigError
-from .arguments import PICTURE_ENDINGS, Parser, add_batch_size, check_picture, up_to
+from .arguments import PICTURE_ENDINGS, Parser, add_batch_size, add_path, check_picture, up_to
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_details, add_network_options, chosen_network
 
@@ -38,21 +38,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="torchreid-magnifier show",
-        description="Pictures of what networks see, find, and have learnt.",
+        "show",
+        "Pictures of what networks see, find, and have learnt.",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
     def kind(name: str, draw: Any, help: str, description: str) -> argparse.ArgumentParser:
         added = kinds.add_parser(name, help=help, description=description)
         added.set_defaults(draw=draw)
-        added.add_argument(
-            "--out",
-            type=Path,
-            default=Path(f"{name}.png"),
-            metavar="FILE",
-            help=f"the picture: {', '.join(PICTURE_ENDINGS)} (default: %(default)s)",
-        )
+        what = f"the picture: {', '.join(PICTURE_ENDINGS)} (default: %(default)s)"
+        add_path(added, "--out", what, default=Path(f"{name}.png"))
         add_batch_size(added)
         return added
 
@@ -203,22 +198,8 @@ def _add_networks(parser: argparse.ArgumentParser, most: int, use: str, once: bo
 
 def _chosen_networks(args: argparse.Namespace) -> dict[str, Network]:
     """The networks by what they are called."""
-    weights = args.weights or [DEFAULT]
-    if len(weights) > args.most:
-        raise ConfigError(
-            f"--weights: expected at most {args.most} networks, found {len(weights)}: "
-            f"{' '.join(weights)}"
-        )
-    names = args.names or [short_name(one) for one in weights]
-    if len(names) != len(weights):
-        raise ConfigError(
-            f"--names: expected one for each of the {len(weights)} networks, found {names}"
-        )
-    if len(set(names)) < len(names):
-        raise ConfigError(
-            f"two networks would both be called {max(names, key=names.count)!r}: give --names"
-        )
-    return {name: chosen_network(args, one) for name, one in zip(names, weights, strict=True)}
+    called = named(args.weights or [DEFAULT], args.names, args.most)
+    return {name: chosen_network(args, one) for name, one in called.items()}
 
 
 def _add_images(parser: argparse.ArgumentParser, count: int) -> None:

@@ -37,8 +37,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="torchreid-magnifier train",
-        description="Train and test as torchreid's scripts/main.py does, with the same YAML files "
+        "train",
+        "Train and test as torchreid's scripts/main.py does, with the same YAML files "
         "and options (image data only). A run goes on from the newest checkpoint in its "
         "data.save_dir; torchreid saves one when it evaluates (test.eval_freq) and at the end. "
         "The numbers of its last test are in results.json there: rank-1 and mAP as shares, the "

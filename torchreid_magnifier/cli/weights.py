@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +17,7 @@ from ..hub.pack import pack, read_facts
 from ..hub.table import table
 from . import FAILED
 from .actions import Action, run_action
+from .arguments import add_path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -96,24 +96,13 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _pack_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="such as log/model/model.pth.tar-60"
-    )
-    parser.add_argument(
-        "out",
-        type=Path,
-        metavar="OUT",
-        help="new file: .safetensors, or another for torch.load",
-    )
+    add_path(parser, "checkpoint", "such as log/model/model.pth.tar-60", "CHECKPOINT")
+    add_path(parser, "out", "new file: .safetensors, or another for torch.load", "OUT")
     parser.add_argument(
         "--half", action="store_true", help="numbers of half precision: half the size"
     )
-    parser.add_argument(
-        "--card",
-        type=Path,
-        metavar="YAML",
-        help="what else is known, by the keys of a manifest's entry: licence, results, …",
-    )
+    what = "what else is known, by the keys of a manifest's entry: licence, results, …"
+    add_path(parser, "--card", what, "YAML")
 
 
 def _pack(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -231,6 +232,29 @@ def short_name(source: str) -> str:
     if path.parent.name == "model":
         return f"{path.absolute().parent.parent.name}, epoch {path.name.rpartition('-')[2]}"
     return path.name
+
+
+def named(weights: Sequence[str], names: Sequence[str] | None, most: int) -> dict[str, str]:
+    """Return the weights of networks by what they are called: given names, or ``short_name``.
+
+    Raises:
+        WeightsError: more than ``most``, names that are not as many, or two that are the same.
+    """
+    if len(weights) > most:
+        raise WeightsError(
+            f"--weights: expected at most {most} networks, found {len(weights)}: "
+            f"{' '.join(weights)}"
+        )
+    names = names or [short_name(one) for one in weights]
+    if len(names) != len(weights):
+        raise WeightsError(
+            f"--names: expected one for each of the {len(weights)} networks, found {names}"
+        )
+    if len(set(names)) < len(names):
+        raise WeightsError(
+            f"two networks would both be called {max(names, key=names.count)!r}: give --names"
+        )
+    return dict(zip(names, weights))
 
 
 def _loaded(card: Card, source: str, path: Path) -> ReIDModel:
