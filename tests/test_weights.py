@@ -210,10 +210,10 @@ def test_every_problem_is_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: 1", "expected a list of entries, found {'a': 1}"),
-        ("[1", "this manifest cannot be read (while parsing"),
-        ("\x00", "this manifest cannot be read (unacceptable character"),
-        (None, "this manifest cannot be read ([Errno 2] No such file"),
+        ("a: 1", ": expected a list of entries, found {'a': 1}"),
+        ("[1", ": this manifest cannot be read (while parsing"),
+        ("\x00", ", line 1: expected text in UTF-8"),
+        (None, ": this manifest cannot be read ([Errno 2] No such file"),
     ],
 )
 def test_no_manifest(text, problem, tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ def test_no_manifest(text, problem, tmp_path, monkeypatch):
     monkeypatch.setenv(OWN_MANIFESTS, str(manifest))
     with pytest.raises(WeightsError) as error:
         entries()
-    assert str(error.value).startswith(f"{manifest}: {problem}")
+    assert str(error.value).startswith(f"{manifest}{problem}")
 
 
 def test_manifests_of_a_group(tmp_path, monkeypatch):

@@ -304,7 +304,9 @@ def read_manifest(path: Path) -> list[Card]:
     """
     try:
         content = load_yaml(read_text(path))
-    except (OSError, ListError, yaml.YAMLError) as error:
+    except ListError as error:  # which names the file
+        raise WeightsError(str(error)) from error
+    except (OSError, yaml.YAMLError) as error:
         raise WeightsError(f"{path}: this manifest cannot be read ({error})") from error
     if content is None:
         return []
