@@ -1,6 +1,6 @@
 """Kill a command at random moments and see that the rerun's result is that of an undisturbed run.
 
-    python tests/kill/training.py [train ablate download pack] [--kills 50] [--seed 1]
+    python tests/kill/commands.py [train ablate download pack npz parquet] [--kills 50] [--seed 1]
 
 Each command is started again and again on what the kills before have left, and killed (SIGKILL,
 with its workers) at a random moment; where it came to its end, its result must be equal to an
@@ -30,8 +30,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
+import numpy as np
 import torch
 import yaml
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from noise_data import write_noise  # noqa: E402
@@ -39,6 +42,7 @@ from noise_data import write_noise  # noqa: E402
 from torchreid_magnifier.cli import COMMANDS as SUBCOMMANDS  # noqa: E402
 from torchreid_magnifier.cli import importlib, main  # noqa: E402
 from torchreid_magnifier.hub.card import OWN_MANIFESTS  # noqa: E402
+from torchreid_magnifier.inference import extract  # noqa: E402
 from torchreid_magnifier.models import build  # noqa: E402
 from torchreid_magnifier.training import run as training  # noqa: E402
 
@@ -187,7 +191,7 @@ def serve(data: Path) -> str:
 
 def files(out: Path) -> dict[str, Any]:
     """Digest the finished files."""
-    paths = (p for p in out.rglob("*") if p.is_file() and not hidden(p.relative_to(out)))
+    paths = (p for p in out.rglob("*") if p.is_file() and not unfinished(p.relative_to(out)))
     return {
         str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(paths)
@@ -195,11 +199,39 @@ def files(out: Path) -> dict[str, Any]:
     }
 
 
-def hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def unfinished(path: Path) -> bool:
+    return any(part.startswith(".") or part.endswith(".partial") for part in path.parts)
+
+
+# ------------------------------------------------------------------ extract
+
+
+def extracting(ending: str) -> Callable[[Path, Path], list[str]]:
+    def arguments(data: Path, out: Path) -> list[str]:
+        """Write images and a video."""
+        if not (crops := data / "crops").exists():
+            crops.mkdir()
+            generator = np.random.default_rng(0)
+            for number in range(60):
+                pixels = generator.integers(0, 256, (70, 35, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(crops / f"{number:02}.png")
+            form = cv2.VideoWriter_fourcc(*"MJPG")
+            video = cv2.VideoWriter(str(data / "walk.avi"), form, 25, (48, 96))
+            for number in range(30):
+                video.write(np.full((96, 48, 3), 8 * number, np.uint8))
+            video.release()
+        extract.CHUNK = 4  # pictures: many moments between two of them
+        network = ["--weights", str(checkpoint(data)), "--model", "magnifiernet_r18"]
+        size = ["--height", "64", "--width", "32", "--batch-size", "2"]
+        sources = [str(crops), str(data / "walk.avi")]
+        return ["extract", *sources, "--out", str(out / f"gallery.{ending}"), *network, *size]
+
+    return arguments
 
 
 COMMANDS = {
+    "npz": Command(extracting("npz"), files, room=100 << 10, once=True),
+    "parquet": Command(extracting("parquet"), files, room=100 << 10, once=True),
     "train": Command(train, trained, room=40 << 20),
     "ablate": Command(ablate, trained, room=40 << 20),
     "download": Command(download, files, room=20 << 20, second=True),
@@ -333,7 +365,7 @@ def full(command: Command, data: Path, work: Path) -> str:
         error = (work / "errors").read_text()
         assert status in (1, 2) and "Traceback" not in error, (status, error)
         assert "No space left" in error or "File too large" in error, error
-        left = list(out.rglob("*.partial"))
+        left = [path for path in out.rglob("*.partial") if path.is_file()]
         assert not left, left
         command.result(out)
     return "error, nothing half written"
