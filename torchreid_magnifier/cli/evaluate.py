@@ -64,23 +64,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_network_options(parser, several=True)
     measured = parser.add_mutually_exclusive_group(required=True)
     measured.add_argument("--dataset", nargs="+", metavar="NAME", help="registered datasets")
-    measured.add_argument(
+    add_path(
+        measured,
         "--tracks",
-        type=Path,
-        metavar="FILE",
-        help="embeddings of boxes with tracks: how well people are found again --gap frames later, "
+        "embeddings of boxes with tracks: how well people are found again --gap frames later, "
         "among those who are there; nothing else is measured",
     )
-    parser.add_argument(
-        "--gap", type=positive, default=30, metavar="N", help="… frames (default: 30)"
-    )
-    parser.add_argument(
-        "--stride",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="… asked with in frames that are multiples of N (default: 1)",
-    )
+    add_count(parser, "--gap", 30, "… frames (default: 30)")
+    add_count(parser, "--stride", 1, "… asked with in frames that are multiples of N (default: 1)")
     add_root(parser)
     parser.add_argument("--flip", action="store_true", help="with each image's mirror image too")
     parser.add_argument("--rerank", action="store_true", help="re-ranked too (k-reciprocal)")
