@@ -161,6 +161,9 @@ def test_an_open_set_is_what_plain_loops_find():
             assert np.mean(np.array(alarms) < threshold) <= rate
             assert np.mean(np.array(alarms) <= threshold) > rate
             assert share == np.mean([right and score < threshold for score, right in known])
+    few = open_set(distances, *labels, (0.001, 0.1), draws=2, seed=7)
+    assert np.isnan(few.found[:, 0]).all() and np.isnan(few.thresholds[:, 0]).all()
+    np.testing.assert_array_equal(few.found[:, 1], found.found[:, 0])
     with pytest.raises(EvaluationError, match="0.1 % needs 1000 queries of strangers or more"):
         open_set(distances, *labels, (0.001,))
     with pytest.raises(EvaluationError, match="two people or more .* found 1"):

@@ -14,8 +14,9 @@ class OpenSet(NamedTuple):
 
     Attributes:
         rates: of false alarms, (F,).
-        found: detection and identification rate at these, 0..1, (draws, F).
-        thresholds: distance below which an answer is given, (draws, F).
+        found: detection and identification rate at these, 0..1, (draws, F); NaN where there are
+            fewer queries of strangers than one over the rate.
+        thresholds: distance below which an answer is given, (draws, F); NaN likewise.
         known, strangers: number of queries of either kind, (draws,).
     """
 
@@ -55,7 +56,7 @@ def open_set(
         seed: of these.
 
     Raises:
-        EvaluationError: fewer than two people, or too few of their queries for a rate.
+        EvaluationError: fewer than two people, or too few of their queries for every rate.
     """
     q_pids, g_pids, q_camids, g_camids = map(np.asarray, (q_pids, g_pids, q_camids, g_camids))
     names, person = np.unique(g_pids, return_inverse=True)
@@ -87,13 +88,18 @@ def open_set(
         stranger = left_out[column[counted]]
         others = np.where(left_out, np.inf, nearest[counted]).min(1)
         alarms, known = np.sort(others[stranger]), counted[~stranger]
-        if len(alarms) < (needed := int(np.ceil(1 / min(rates)))):
+        allowed = [int(rate * len(alarms) + 1e-9) for rate in rates]
+        if not any(allowed):
+            needed = int(np.ceil(1 / max(rates)))
             raise EvaluationError(
-                f"a false alarm rate of {100 * min(rates):g} % needs {needed} queries of strangers "
+                f"a false alarm rate of {100 * max(rates):g} % needs {needed} queries of strangers "
                 f"or more, found {len(alarms)}: take a higher rate"
             )
-        below = [float(alarms[int(rate * len(alarms) + 1e-9)]) for rate in rates]
+        below = [float(alarms[count]) if count else np.nan for count in allowed]
         right = own[known] < others[~stranger]
-        found = [float((right & (own[known] < threshold)).mean()) for threshold in below]
+        found = [
+            np.nan if np.isnan(threshold) else float((right & (own[known] < threshold)).mean())
+            for threshold in below
+        ]
         results.append((found, below, len(known), len(alarms)))
     return OpenSet(np.array(rates), *(np.array(values) for values in zip(*results)))

@@ -67,13 +67,13 @@ class OpenSetMeasures:
     Attributes:
         false_alarms: share of the strangers who are taken for somebody.
         found: detection and identification rate, DIR: mean over the draws, with its standard
-            deviation ``spread``.
+            deviation ``spread``; None where there are too few queries of strangers for the rate.
         draws: of who is a stranger.
     """
 
     false_alarms: float
-    found: float
-    spread: float
+    found: float | None
+    spread: float | None
     draws: int
 
 
@@ -213,9 +213,7 @@ def evaluate(
         if strangers:
             opened = open_set(distances, *labels, FALSE_ALARMS, draws=draws)
             rates = tuple(
-                OpenSetMeasures(
-                    100 * rate, 100 * values.mean(), 100 * values.std(ddof=draws > 1), draws
-                )
+                _open_set(100 * rate, 100 * values)
                 for rate, values in zip(opened.rates.tolist(), opened.found.T)
             )
         card = network.card
@@ -255,6 +253,13 @@ def _measures(found: RankedQueries, ranks: Sequence[int]) -> Measures:
         100 * float(found.precision.mean()),
         100 * float(found.penalty.mean()),
     )
+
+
+def _open_set(false_alarms: float, found: np.ndarray) -> OpenSetMeasures:
+    if np.isnan(found).any():
+        return OpenSetMeasures(false_alarms, None, None, len(found))
+    spread = float(found.std(ddof=len(found) > 1))
+    return OpenSetMeasures(false_alarms, float(found.mean()), spread, len(found))
 
 
 def reassociate_tracks(embeddings: Embeddings, gap: int, stride: int = 1) -> Reassociation:

@@ -114,7 +114,12 @@ def _cameras(one: Evaluation) -> Table:
 
 def _open_set(one: Evaluation) -> Table:
     rows = [
-        [f"{rate.false_alarms:g}", f"{rate.found:.1f}", f"{rate.spread:.1f}", str(rate.draws)]
+        [
+            f"{rate.false_alarms:g}",
+            "too few strangers" if rate.found is None else f"{rate.found:.1f}",
+            "" if rate.spread is None else f"{rate.spread:.1f}",
+            str(rate.draws),
+        ]
         for rate in one.open_set
     ]
     return ["false alarms", "known people found", "standard deviation", "draws"], rows
