@@ -12,11 +12,19 @@ person + noise, three random vectors, brought into 4096 dimensions by a random p
 to length 1. Ten pictures of a person have a cosine of about 2/3 with each other, 1/3 with those of
 other people of the same look, and 0 with the rest, each give or take 0.1. Queries are further
 pictures of some of the people.
+
+    python benchmarks/search.py --like gallery.npz --indexes exact flat hnsw milvus-flat milvus-hnsw
+
+makes them like a real gallery's, of ``extract`` over Market-1501's ``bounding_box_test``: a mean, a
+person (normal, with the covariance of its people's means) + noise (with that of the pictures around
+these), all of the embeddings scaled to length 1. So spectrum and similarities are the real ones'.
+Milvus is the embedded one, through ``MilvusGallery``, in a file of its own.
 """
 
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -36,49 +44,56 @@ from measuring.machine import GIB, describe
 from torchreid_magnifier.hub import Card
 from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
 from torchreid_magnifier.inference.embeddings import Embeddings
+from torchreid_magnifier.inference.gallery import MilvusGallery
 from torchreid_magnifier.inference.index import KINDS, ExactIndex, FaissIndex
 from torchreid_magnifier.inference.search import recall, search
 
 SIZE, LATENT = 4096, 64
 LOOKS = 200
-INDEXES = ("exact", *KINDS)
+MILVUS = ("milvus-flat", "milvus-hnsw")
+INDEXES = ("exact", *KINDS, *MILVUS)
 PICTURES = 10  # of each person
 QUERIES = 100
 BLOCK = 5000  # rows that are made at once
-PROJECTION = np.random.default_rng(0).standard_normal((LATENT, SIZE), np.float32)
-CARD = Card("made", "made", 384, 192, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), sha256="0" * 64)
-# Bytes in memory for each row, at least; exact search reads its gallery from the file.
-ROW = {"exact": 0, "flat": 4 * SIZE, "ivf": 4 * SIZE + 8, "hnsw": 4 * SIZE + 4 * 2 * 32}
 LIMIT = 8 * GIB
 OUT_OF_MEMORY = 3
+
+
+def row_bytes(kind: str, size: int) -> int:
+    """Bytes in memory for each row, at least; exact search reads its gallery from the file."""
+    graph = 4 * 2 * 32 if kind.endswith("hnsw") else 8
+    return 0 if kind == "exact" else 4 * size + graph
 
 
 def main() -> None:
     """Measure everything that fits."""
     args = _parse()
     if args.measure:
-        print(json.dumps(measure(Path(args.measure[0]), *args.measure[1:], args.threads)))
+        maker = Maker(args.like)
+        print(json.dumps(measure(maker, Path(args.measure[0]), *args.measure[1:], args.threads)))
         return
     if args.fill:
         fill(args.fill, args.threads)
         return
     results, left_out = [], []
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        maker = Maker(args.like and learnt(args.like, Path(folder) / "like.npz"))
         for rows in args.rows:
-            for dtype in ("float32", "float16"):
+            for dtype in args.dtypes:
                 name = f"{rows:,} x {dtype}"
-                if rows * SIZE * np.dtype(dtype).itemsize > args.disk * GIB:
+                if rows * maker.size * np.dtype(dtype).itemsize > args.disk * GIB:
                     left_out.append(f"{name}: more than {args.disk:g} GiB on disk")
                     continue
                 path = Path(folder) / "gallery.npz"
-                write_embeddings(path, made(rows, dtype), rows, CARD)
+                write_embeddings(path, maker.gallery(rows, dtype), rows, maker.card)
                 # FAISS holds float32 of either.
                 kinds = ("exact",) if dtype == "float16" and rows < 10**6 else args.indexes
                 for kind in kinds:
-                    if rows * ROW[kind] > args.memory * GIB:
+                    if rows * row_bytes(kind, maker.size) > args.memory * GIB:
                         left_out.append(f"{name}, {kind}: more than {args.memory:g} GiB of memory")
                         continue
                     words = ["--measure", str(path), str(rows), kind, dtype]
+                    words += ["--like", str(maker.path)] if maker.path else []
                     try:
                         done = _process(args, words, timeout=args.limit)
                     except subprocess.TimeoutExpired:
@@ -105,6 +120,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="*", default=[10**4, 10**5, 10**6])
     parser.add_argument("--indexes", nargs="+", choices=INDEXES, default=INDEXES)
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "float16"])
+    parser.add_argument("--like", type=Path, metavar="FILE", help="a real gallery of extract")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=12, help="GiB that an index may take")
     parser.add_argument("--disk", type=float, default=10, help="GiB that a gallery may take")
@@ -126,56 +143,125 @@ def _process(args: argparse.Namespace, words: list[str], **options: Any) -> Any:
 # ------------------------------------------------------------------ made embeddings
 
 
-def made(rows: int, dtype: str) -> Iterator[Embeddings]:
-    """A gallery, block by block."""
-    for start in range(0, rows, BLOCK):
-        people = np.arange(start, min(start + BLOCK, rows)) // PICTURES
-        yield _embeddings(_pictures(people, noise=start).astype(dtype))
+def learnt(gallery: Path, path: Path) -> Path:
+    """Write what a `Maker` needs of a real gallery: its mean and two roots of covariances."""
+    real = read_embeddings(gallery)
+    names = [re.search(r"(\d{4})_c\d", str(name)) for name in real.paths]
+    pids = np.array([-1 if name is None else int(name[1]) for name in names])
+    rows = pids > 0  # 0000 and -1 are nobody's
+    vectors = real.vectors[rows].astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    _, which, counts = np.unique(pids[rows], return_inverse=True, return_counts=True)
+    means = np.zeros((len(counts), vectors.shape[1]))
+    np.add.at(means, which, vectors)
+    means /= counts[:, None]
+    rest = vectors - means[which]
+    within = rest.T @ rest / (len(rest) - len(counts))
+    between = np.cov(means.T) - within * (1 / counts).mean()  # the means' own noise is in them
+    roots = [_root(between), _root(within)]
+    np.savez(path, mean=means.mean(0).astype(np.float32), roots=np.array(roots, np.float32))
+    return path
 
 
-def queries(rows: int) -> Embeddings:
-    """Further pictures of some people of a gallery."""
-    return _embeddings(_pictures(_asked(rows), noise=10**9))
+def _root(covariance: np.ndarray) -> np.ndarray:
+    values, directions = np.linalg.eigh(covariance)
+    return np.sqrt(values.clip(0))[:, None] * directions.T
 
 
-def _asked(rows: int) -> np.ndarray:
+class Maker:
+    """Makes galleries and queries, of a plain kind or like a real gallery's.
+
+    Args:
+        path: that `learnt` wrote; None for the plain kind.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.size = path, SIZE
+        if path is None:
+            projection = np.random.default_rng(0).standard_normal((LATENT, SIZE), np.float32)
+            self._mean, self._latent = np.float32(0), LATENT
+            self._roots = [projection, projection]
+        else:
+            with np.load(path) as like:
+                self._mean, self._roots = like["mean"], list(like["roots"])
+            self._latent = self.size = len(self._mean)
+        made = ("made", "made", 384, 192, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.card = Card(*made, embedding_size=self.size, sha256="0" * 64)
+
+    def gallery(self, rows: int, dtype: str) -> Iterator[Embeddings]:
+        """A gallery, block by block."""
+        for start in range(0, rows, BLOCK):
+            people = np.arange(start, min(start + BLOCK, rows)) // PICTURES
+            yield self.embeddings(self._pictures(people, noise=start).astype(dtype), start)
+
+    def queries(self, rows: int) -> Embeddings:
+        """Further pictures of some people of a gallery."""
+        return self.embeddings(self._pictures(asked_people(rows), noise=10**9))
+
+    def embeddings(self, vectors: np.ndarray, first: int = 0) -> Embeddings:
+        """Vectors with places, of which no two are the same."""
+        frames = np.arange(first, first + len(vectors), dtype=np.int32)
+        return Embeddings(np.full(len(vectors), "made"), frames, vectors, None, self.card)
+
+    def _pictures(self, people: np.ndarray, noise: int) -> np.ndarray:
+        """One picture of each: float32 (N, size), of length 1."""
+        distinct, which = np.unique(people, return_inverse=True)
+        own = np.concatenate([self._normal(1, int(p), 1) for p in distinct])
+        if self.path is None:
+            own += np.concatenate([self._normal(2, int(p) % LOOKS, 1) for p in distinct])
+        vectors = self._normal(0, noise, len(people)) @ self._roots[1]
+        vectors += (self._mean + own @ self._roots[0])[which]
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def _normal(self, kind: int, seed: int, rows: int) -> np.ndarray:
+        return np.random.default_rng([kind, seed]).standard_normal((rows, self._latent), np.float32)
+
+
+def asked_people(rows: int) -> np.ndarray:
+    """The people of the queries."""
     return np.linspace(0, rows // PICTURES - 1, QUERIES).astype(np.int64)
-
-
-def _pictures(people: np.ndarray, noise: int) -> np.ndarray:
-    """One picture of each: float32 (N, SIZE), of length 1."""
-    vectors = _normal(0, noise, len(people))
-    distinct, which = np.unique(people, return_inverse=True)
-    own = np.concatenate([_normal(1, int(p), 1) + _normal(2, int(p) % LOOKS, 1) for p in distinct])
-    vectors = (vectors + own[which]) @ PROJECTION
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _normal(kind: int, seed: int, rows: int) -> np.ndarray:
-    return np.random.default_rng([kind, seed]).standard_normal((rows, LATENT), np.float32)
-
-
-def _embeddings(vectors: np.ndarray) -> Embeddings:
-    rows = len(vectors)
-    return Embeddings(np.full(rows, "made"), np.full(rows, -1, np.int32), vectors, None, CARD)
 
 
 # ------------------------------------------------------------------ in a process of its own
 
 
-def measure(path: Path, rows: str, kind: str, dtype: str, threads: int) -> dict[str, Any]:
+def measure(
+    maker: Maker, path: Path, rows: str, kind: str, dtype: str, threads: int
+) -> dict[str, Any]:
     """One configuration."""
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-    gallery, asked = read_embeddings(path), queries(int(rows))
-    one = _embeddings(asked.vectors[:1])
+    gallery, asked = read_embeddings(path), maker.queries(int(rows))
+    one = maker.embeddings(asked.vectors[:1])
     exact = ExactIndex(gallery.vectors, "cosine")
-    with _Memory() as memory:
+    with _Memory() as memory, tempfile.TemporaryDirectory(dir=path.parent) as folder:
         start = time.process_time()
-        index = exact if kind == "exact" else FaissIndex.build(kind, gallery.vectors, "cosine")
+        if kind in MILVUS:
+            store = MilvusGallery(f"{folder}/g.db", maker.card, kind.partition("-")[2].upper())
+            for block in maker.gallery(int(rows), dtype):
+                store.add(block)
+            making = time.process_time()
+            for _ in maker.gallery(int(rows), dtype):
+                pass
+            start += time.process_time() - making  # is not part of building
+
+            def ask(queries: Embeddings) -> np.ndarray:
+                near = store.nearest(queries, 10)
+                found = search(queries, near).rows
+                return np.where(found < 0, -1, near.frames[found])
+
+        else:
+            index = exact if kind == "exact" else FaissIndex.build(kind, gallery.vectors, "cosine")
+
+            def ask(queries: Embeddings) -> np.ndarray:
+                return search(queries, gallery, index=index).rows
+
         built = time.process_time() - start
-        times = [median_time(lambda q=q: search(q, gallery, index=index)) for q in (one, asked)]
-    found, nearest = search(asked, gallery, index=index), search(asked, gallery, index=exact)
+        times = [median_time(lambda q=q: ask(q)) for q in (one, asked)]
+        disk = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
+        found, nearest = ask(asked), search(asked, gallery, index=exact)
+        if kind in MILVUS:
+            store.close()
     return {
         "rows": int(rows),
         "index": kind,
@@ -185,9 +271,10 @@ def measure(path: Path, rows: str, kind: str, dtype: str, threads: int) -> dict[
         "100 queries": times[1],
         "memory": memory.own,
         "mapped": memory.mapped,
-        "recall@10": recall(found, nearest),
-        "same": bool(np.array_equal(found.rows, nearest.rows)),
-        "right person": float(np.mean(found.rows // PICTURES == _asked(int(rows))[:, None])),
+        "disk": disk,
+        "recall@10": recall(nearest._replace(rows=found), nearest),
+        "same": bool(np.array_equal(found, nearest.rows)),
+        "right person": float(np.mean(found // PICTURES == asked_people(int(rows))[:, None])),
         "load": os.getloadavg()[0],
     }
 
@@ -230,7 +317,7 @@ class _Memory:
 
 def largest_flat(args: argparse.Namespace) -> str:
     """Runs flat under a limit of 8 GiB with nearly as many rows as would fill it."""
-    most = LIMIT // ROW["flat"]
+    most = LIMIT // row_bytes("flat", SIZE)
     tried = {}
     for share in (0.8, 0.85, 0.9):
         rows = int(most * share) // 1000 * 1000
@@ -244,12 +331,13 @@ def fill(rows: int, threads: int) -> None:
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
+    maker = Maker(None)
     block = np.lib.stride_tricks.as_strided(  # the same row again and again takes no memory
-        _pictures(np.arange(1), noise=1), (rows, SIZE), (0, 4)
+        maker._pictures(np.arange(1), noise=1), (rows, SIZE), (0, 4)
     )
     try:
         index = FaissIndex.build("flat", block, "cosine")
-        index.nearest(queries(1000).vectors, 10)
+        index.nearest(maker.queries(1000).vectors, 10)
     except (MemoryError, RuntimeError) as error:
         print(error, file=sys.stderr)
         sys.exit(OUT_OF_MEMORY)

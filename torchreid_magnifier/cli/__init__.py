@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "write a trained network as ONNX or a torch.export program, for other programs",
     "extract": "embeddings of images and videos into one file, to search in or to go on with",
     "search": "the pictures of such a file that are nearest to queries",
+    "gallery": "enrol people in a gallery that grows, in a file or in Milvus, and remove them",
     "calibrate": "from which similarity on two images are taken for the same person's",
     "group": "who is who in a folder of pictures of people whom nobody has named",
     "app": "a page in the browser: drop a picture, see parts, activations, the nearest, who it is",
@@ -33,7 +34,7 @@ COMMANDS = {
 }
 
 SHARED = ("train", "evaluate", "extract")  # what several processes of a launcher may do together
-WITH_ACTIONS = ("masks", "textures", "weights", "show")  # whose first argument names one
+WITH_ACTIONS = ("masks", "textures", "weights", "show", "gallery")  # whose first argument names one
 
 FAILED = 1  # when something went wrong on the way
 USAGE_ERROR = 2  # after a mistake in what was given

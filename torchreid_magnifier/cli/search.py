@@ -9,10 +9,10 @@ from ..evaluation.shared_parts import SHARE
 from ..figures import save
 from ..files import write_atomically
 from ..inference.decide import Calibration, departure_notice
-from ..inference.embedding_files import read_embeddings
 from ..inference.embeddings import require_comparable
 from ..inference.errors import RetrievalError
 from ..inference.explain.sheets import search_sheet
+from ..inference.gallery import Where, in_file, open_gallery, seconds
 from ..inference.index import APPROXIMATE, KINDS, METRICS
 from ..inference.search import (
     hits,
@@ -29,14 +29,17 @@ from .arguments import Parser, add_calibration, add_path, check_file, check_pict
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
+_SAMPLE = 1000  # rows of a gallery whose scores are compared with a calibration's
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Returns the exit status: 1 if found pictures cannot be drawn."""
     args = _parse(argv)
     _check(args)
-    gallery = read_embeddings(args.gallery)
-    queries = read_queries(args.queries, gallery, args.weights, args.device)
+    store = open_gallery(args.gallery)
+    queries = read_queries(args.queries, store.card, args.weights, args.device)
+    where = Where(args.person, args.camera, args.track, args.since, args.until)
+    gallery = store.nearest(queries, args.top, where)
     new = args.index_file and not args.index_file.exists()
     index = None
     if not args.parts:
@@ -58,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
                 "calibrate and search, or to neither"
             )
         same_from = calibration.threshold(args.same_at)
-        if notice := departure_notice(queries, gallery, calibration, args.same_at):
+        if notice := departure_notice(queries, store.some(_SAMPLE), calibration, args.same_at):
             print(f"torchreid-magnifier search: warning: {notice}", file=sys.stderr)
     for number in range(len(queries)):
         print(hits_as_text(queries, number, gallery, found, args.metric))
@@ -78,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{args.csv}: {(found.rows >= 0).sum()} hits")
     if args.out:
         figure, line, missing = search_sheet(
-            queries, gallery, found, args.metric, args.gallery.name, _DRAWN
+            queries, gallery, found, args.metric, Path(args.gallery).name, _DRAWN
         )
         save(figure, args.out)
         print(f"{args.out}: {line}")
@@ -101,6 +104,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--same-at: a calibration is of cosine similarities: leave out --metric")
     if args.parts and (args.index != "exact" or args.metric != "cosine"):
         raise ConfigError("--parts: a search by parts is exact and by cosine: leave out the others")
+    some = args.person or args.camera or args.track or (args.since, args.until) != (None, None)
+    if args.index != "exact" and (some or not in_file(args.gallery)):
+        raise ConfigError("--index is for whole files of embeddings: leave it out")
+    if not in_file(args.gallery) and (args.metric != "cosine" or args.parts):
+        raise ConfigError("Milvus finds by cosine of whole embeddings: leave out --metric, --parts")
     if args.index_file and args.index == "exact":
         raise ConfigError("--index-file goes with an index of FAISS: give --index too")
 
@@ -111,7 +119,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "Find the pictures of a gallery, made by 'torchreid-magnifier extract', that "
         "are nearest to queries.",
     )
-    parser.add_argument("--gallery", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--gallery",
+        required=True,
+        metavar="FILE",
+        help="of extract; or a gallery of 'torchreid-magnifier gallery'",
+    )
     parser.add_argument(
         "queries",
         nargs="+",
@@ -124,6 +137,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="for images: the weights of the gallery, if they are not where they were",
     )
     add_device(parser)
+    for name, kind in (("person", str), ("camera", str), ("track", int)):
+        parser.add_argument(
+            f"--{name}", type=kind, action="append", default=[], help="only this (or these) of it"
+        )
+    for name, word in (("since", "from"), ("until", "up to")):
+        parser.add_argument(
+            f"--{name}", type=seconds, metavar="TIME", help=f"only {word} then: 2026-05-01T12:30"
+        )
     parser.add_argument("--top", type=positive, default=10, metavar="K", help="default: 10")
     parser.add_argument("--metric", choices=METRICS, default=METRICS[0], help="default: cosine")
     parser.add_argument(

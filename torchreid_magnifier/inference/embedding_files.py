@@ -24,7 +24,8 @@ ENDINGS = (".npz", ".parquet")
 _METADATA = b"torchreid-magnifier"  # its key in the schema of a Parquet file
 _LISTS = ("embeddings", "visibility", "boxes", "regions")
 _MAPPED = ("embeddings", "regions")
-_NUMBERS = ("frames", "tracks", "scores", "crops")
+_NUMBERS = ("frames", "tracks", "scores", "crops", "times")
+_TEXTS = ("paths", "people", "cameras")
 _NONE = "it has no metadata, so it is not of 'torchreid-magnifier extract'"
 
 
@@ -191,7 +192,7 @@ def _write_parquet(path: Path, blocks: Iterable[Embeddings], card: Card) -> None
                     path,
                     table.schema,
                     compression="none",
-                    use_dictionary=["paths"],
+                    use_dictionary=[name for name in _TEXTS if name in columns],
                     write_statistics=[],
                 )
             writer.write_table(table)
@@ -218,9 +219,8 @@ def _read_parquet(path: Path) -> Embeddings:
             columns: dict[str, np.ndarray] = {
                 name: _lists(pyarrow, file, name) for name in _LISTS if name in schema.names
             }
-            if "paths" in schema.names:
-                paths = file.read(["paths"])["paths"].to_pylist()
-                columns["paths"] = np.array(paths, dtype=np.str_)
+            for name in set(_TEXTS).intersection(schema.names):
+                columns[name] = np.array(file.read([name])[name].to_pylist(), dtype=np.str_)
             for name in set(_NUMBERS).intersection(schema.names):
                 columns[name] = file.read([name])[name].to_numpy()
     except pyarrow.ArrowException as error:

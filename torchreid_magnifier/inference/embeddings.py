@@ -72,13 +72,16 @@ def require_comparable(
 
 
 # Columns that a file may have or not: kind and dimensions, and what stands for none in a row.
-_OPTIONAL: dict[str, tuple[str, int, float]] = {
+OPTIONAL: dict[str, tuple[str, int, float | str]] = {
     "visibility": ("f", 2, np.nan),
     "boxes": ("f", 2, np.nan),
     "tracks": ("i", 1, NO_TRACK),
     "scores": ("f", 1, np.nan),
     "crops": ("i", 1, 1),
     "regions": ("f", 2, np.nan),
+    "people": ("U", 1, ""),
+    "cameras": ("U", 1, ""),
+    "times": ("f", 1, np.nan),
 }
 
 
@@ -102,6 +105,9 @@ class Embeddings:
         crops: how many crops each embedding is of, int32 (N,); None if it is one each.
         regions: features of the body parts, ``Embedding.regions`` of one picture after the other,
             float16 (N, K * C), perhaps mapped from a file; None unless they were asked for.
+        people, cameras: who is in each, and which camera took it, str (N,), "" where nobody knows;
+            None of embeddings that were not enrolled in a gallery so.
+        times: when each was taken, in seconds since 1970, float64 (N,), NaN where nobody knows.
     """
 
     paths: np.ndarray
@@ -114,6 +120,9 @@ class Embeddings:
     scores: np.ndarray | None = None
     crops: np.ndarray | None = None
     regions: np.ndarray | None = None
+    people: np.ndarray | None = None
+    cameras: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -148,7 +157,7 @@ class Embeddings:
         yield "embeddings", self.vectors
         yield "paths", self.paths
         yield "frames", self.frames
-        for name in _OPTIONAL:
+        for name in OPTIONAL:
             if (column := getattr(self, name)) is not None:
                 yield name, column
 
@@ -160,7 +169,7 @@ class Embeddings:
             RetrievalError: a column is missing, or of another kind or length than it must be.
         """
         rules = {"embeddings": ("f", 2), "paths": ("U", 1), "frames": ("i", 1)}
-        rules |= {name: rule[:2] for name, rule in _OPTIONAL.items() if name in columns}
+        rules |= {name: rule[:2] for name, rule in OPTIONAL.items() if name in columns}
         for name, (kind, dimensions) in rules.items():
             column = columns.get(name)
             if column is None:
@@ -176,7 +185,7 @@ class Embeddings:
             columns["frames"],
             columns["embeddings"],
             card=card,
-            **{name: columns.get(name) for name in _OPTIONAL},  # type: ignore[arg-type]
+            **{name: columns.get(name) for name in OPTIONAL},  # type: ignore[arg-type]
         )
 
 
@@ -187,8 +196,8 @@ def concatenated(blocks: list[Embeddings]) -> Embeddings:
     for one in columns:
         for name, shape in shapes.items():
             if name not in one:
-                kind, _, nothing = _OPTIONAL[name]
-                dtype = np.float32 if kind == "f" else np.int32
+                kind, _, nothing = OPTIONAL[name]
+                dtype = {"f": np.float32, "i": np.int32, "U": np.str_}[kind]
                 one[name] = np.full((len(one["frames"]), *shape), nothing, dtype)
     joined = {name: np.concatenate([one[name] for one in columns]) for name in shapes}
     return Embeddings.from_columns(joined, blocks[0].card)

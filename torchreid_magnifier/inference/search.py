@@ -13,7 +13,7 @@ import torch
 
 from ..evaluation import SharedPartDistances
 from ..evaluation.distances import blocks
-from ..hub import WeightsError
+from ..hub import Card, WeightsError
 from ..parts import BACKGROUND
 from .embedding_files import is_embedding_file, read_embeddings
 from .embeddings import Embeddings, card_of, concatenated, require_comparable
@@ -132,7 +132,7 @@ def recall(found: Ranking, exact: Ranking) -> float:
 
 def read_queries(
     queries: Sequence[str],
-    gallery: Embeddings,
+    made: Card,
     weights: str | None = None,
     device: str | torch.device = "cpu",
 ) -> Embeddings:
@@ -140,7 +140,7 @@ def read_queries(
 
     Args:
         queries: images, folders and patterns (see ``find_sources``), and files of embeddings.
-        gallery: says which network embeds the images, and what a bare checkpoint does not say.
+        made: card of the gallery: says which network embeds the images.
         weights: of that network, if they are not where they were.
         device: for it.
 
@@ -156,7 +156,6 @@ def read_queries(
                 f"{videos[0]}: a video cannot be a query: extract its embeddings, and give that "
                 "file"
             )
-        made = gallery.card
         try:
             network = open_network(
                 weights or made.name, made.model, made.height, made.width, device
@@ -176,7 +175,7 @@ def read_queries(
             raise RetrievalError("\n  ".join(["queries that cannot be read:", *problems]))
         blocks = [embedded, *blocks]
     for block in blocks:
-        require_comparable(gallery.card, block.card)
+        require_comparable(made, block.card)
     return concatenated(blocks)
 
 
@@ -282,7 +281,8 @@ def hits_as_text(
         lines.append(f"  parts: {', '.join(shares)}")
     lines.append(f"  rank  {SCORES[metric]:>10}  picture")
     for rank, score, place in hits(gallery, found, number):
-        lines.append(f"  {rank:4}  {score:10.4f}  {place}")
+        who = "" if gallery.people is None else gallery.people[found.rows[number, rank - 1]]
+        lines.append(f"  {rank:4}  {score:10.4f}  {place}" + (f"  {who}" if who else ""))
     return "\n".join(lines)
 
 

@@ -1,0 +1,98 @@
+"""``torchreid-magnifier gallery``: people enrolled in a gallery, and removed from it."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ..errors import listed
+from ..inference.decide import read_labelled_folder
+from ..inference.embedding_files import is_embedding_file, read_embeddings
+from ..inference.errors import RetrievalError
+from ..inference.extract import embed
+from ..inference.gallery import open_gallery, read_table, with_facts
+from ..inference.sources import find_sources
+from ..training.config import ConfigError
+from . import FAILED
+from .actions import Action, run_action
+from .network_options import add_network_options, chosen_network
+
+_GALLERY = (
+    "a file .npz or .parquet; a folder .db of an embedded Milvus; or http://host:19530 of a server"
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand. Returns the exit status: 0, or 1 if pictures could not be used."""
+    description = (
+        "Enrol people in a gallery that 'torchreid-magnifier search' asks, and remove them."
+    )
+    actions: dict[str, Action] = {
+        "add": ("enrol people", _add_options, _add),
+        "remove": ("remove a person for good", _remove_options, _remove),
+    }
+    return run_action("gallery", description, actions, argv)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("gallery", metavar="GALLERY", help=f"{_GALLERY}; a new one is made")
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE", help="pictures as for extract, or its file"
+    )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        metavar="FOLDER",
+        help="in place of SOURCE: FOLDER/<person>/[<camera>/]image",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="says of SOURCE: path, and person, camera, time (also frame, track)",
+    )
+    add_network_options(parser)
+
+
+def _add(args: argparse.Namespace) -> int:
+    """Enrol pictures or a file of embeddings. The same ones again change nothing."""
+    if bool(args.sources) == bool(args.people) or (args.people and args.table):
+        raise ConfigError("give SOURCE, or SOURCE with --table, or --people alone")
+    problems: list[str] = []
+    if len(args.sources) == 1 and is_embedding_file(args.sources[0]):
+        found = read_embeddings(args.sources[0])
+    else:
+        people: Sequence[str] = ()
+        if args.people:
+            paths, people, cameras = read_labelled_folder(args.people)
+        else:
+            paths = find_sources(args.sources)
+        found, problems = embed(chosen_network(args), paths, bar=True)
+        if not len(found):
+            raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
+        if people:
+            facts = dict(zip(paths, zip(people, cameras)))
+            found = with_facts(found, *zip(*(facts[path] for path in found.paths)))
+    if args.table:
+        found = read_table(args.table, found)
+    with closing(open_gallery(args.gallery, found.card)) as gallery:
+        more = gallery.add(found)
+        print(f"{args.gallery}: {more} new of {len(found)}, {len(gallery)} in all")
+    if problems:
+        print(listed("pictures that could not be used", problems), file=sys.stderr)
+    return FAILED if problems else 0
+
+
+def _remove_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("gallery", metavar="GALLERY", help=_GALLERY)
+    parser.add_argument("person", metavar="PERSON")
+
+
+def _remove(args: argparse.Namespace) -> int:
+    """Remove a person for good: neither vectors nor names stay in the gallery's files."""
+    with closing(open_gallery(args.gallery)) as gallery:
+        if not (count := gallery.remove(args.person)):
+            raise RetrievalError(f"{args.gallery} has nobody called {args.person}")
+    print(f"{args.gallery}: {count} embeddings of {args.person} removed")
+    return 0
