@@ -14,7 +14,7 @@ from networks import small
 from PIL import Image
 
 from torchreid_magnifier.app import looking, page, serving, uploads
-from torchreid_magnifier.app.looking import answer, look, make_album, open_album, read_boxes
+from torchreid_magnifier.app.looking import Album, answer, look, make_album, open_album, read_boxes
 from torchreid_magnifier.app.page import Page
 from torchreid_magnifier.app.uploads import Guard, Uploads
 from torchreid_magnifier.cli import app as command
@@ -24,6 +24,7 @@ from torchreid_magnifier.inference.embeddings import card_of
 from torchreid_magnifier.inference.errors import RetrievalError
 from torchreid_magnifier.inference.extract import embed
 from torchreid_magnifier.inference.frames import BoxError
+from torchreid_magnifier.inference.gallery import with_facts
 from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.parts import PARTS
 
@@ -97,6 +98,9 @@ def test_answers_are_those_of_search_and_decide(network, people, album):
     assert first.near[0].place == album.embeddings.place(2) and row == 2
     assert first.near[0].picture.shape == (80, 40, 3)
     assert last.decision.score == pytest.approx(1, abs=1e-5)
+    named = Album("", with_facts(album.embeddings, list("abcdef")))
+    (found,) = answer(network, vectors[:1], named, top=2)
+    assert [near.who for near in found.near][0] == "c"
     (unknown,) = answer(network, vectors[:1], album, calibration(network, 1.1))
     assert unknown.decision.row == -1 and unknown.near[0].place == first.near[0].place
     (undecided,) = answer(network, vectors[:1], album)

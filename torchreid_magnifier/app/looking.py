@@ -73,9 +73,17 @@ class Seen(NamedTuple):
 
 
 class Near(NamedTuple):
-    """A picture of a gallery: where it is, its cosine similarity, and it, if it can be read."""
+    """A picture of a gallery.
+
+    Attributes:
+        place: where it is.
+        who: the person's name, "" where nobody knows.
+        score: cosine similarity.
+        picture: RGB, uint8 (H, W, 3); None where it cannot be read.
+    """
 
     place: Place
+    who: str
     score: float
     picture: np.ndarray | None
 
@@ -149,8 +157,13 @@ def answer(
             decisions = decide(queries, album.embeddings, calibration, rate)
     near = [list(hits(album.embeddings, found, number)) for number in range(len(known))]
     pictures = album.read([hit.place for ranking in near for hit in ranking])
-    for row, ranking, decision in zip(known, near, decisions):
-        shown = [Near(hit.place, hit.score, pictures[hit.place]) for hit in ranking]
+    people = album.embeddings.people
+    for number, (row, ranking, decision) in enumerate(zip(known, near, decisions)):
+        names = [""] * top if people is None else people[found.rows[number]]
+        shown = [
+            Near(hit.place, str(who), hit.score, pictures[hit.place])
+            for hit, who in zip(ranking, names)
+        ]
         answers[row] = Answer(shown, decision)
     return answers
 

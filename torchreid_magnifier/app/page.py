@@ -185,7 +185,7 @@ class Page:
             return f'<div class="answer none"><b>No decision</b><span>{text}</span></div>'
         threshold = self.calibration.threshold(rate)
         known = decision.row >= 0
-        who = f"The person of {_name(nearest)}" if known else "unknown"
+        who = nearest.who or f"The person of {_name(nearest)}" if known else "unknown"
         sign = "≥" if known else "&lt;"
         return (
             f'<div class="answer {"known" if known else "unknown"}" role="status">'
@@ -320,7 +320,7 @@ def _likely(decision: Decision) -> str:
 
 
 def _name(near: Near) -> str:
-    return f"{Path(near.place.path).name}{str(near.place).removeprefix(near.place.path)}"
+    return near.who or Path(near.place.path).name + str(near.place).removeprefix(near.place.path)
 
 
 def _problem(error: Exception, *paths: str) -> str:

@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ SERVER = ("http://", "https://", "tcp://", "unix:")
 
 _BATCH = 500  # rows, or queries, that Milvus gets at once
 _SPARE = 16  # candidates beyond those asked for: `search` orders them in float64
-_NAME = "people"  # of the alias in Milvus; its collections are people_1, people_2, …
+_NAME = "torchreid_magnifier"  # of the alias in Milvus; its collections are …_1, …_2
 # HNSW (Malkov and Yashunin, 2016), as FAISS's of ``index``: neighbours, breadths.
 _HNSW = {"M": 32, "efConstruction": 80}
 _BREADTH = 128
@@ -271,6 +272,7 @@ class MilvusGallery:
                     raise RetrievalError(f"{source} has no gallery of this package")
                 self._current = self._create(f"{_NAME}_1", card)
                 self._client.create_alias(self._current, _NAME)
+            self._client.load_collection(self._current)
             about = self._client.describe_collection(self._current)["properties"]
         except (milvus.MilvusException, OSError, ValueError) as error:
             raise RetrievalError(
@@ -391,8 +393,8 @@ class MilvusGallery:
 
     def _tidy(self) -> None:
         """Delete what a killed removal has left, before or after it moved the alias."""
-        for name in self._client.list_collections():
-            if name != self._current and name.startswith(f"{_NAME}_"):
+        for name in self._client.list_collections() if self._embedded else ():
+            if name != self._current and re.fullmatch(rf"{_NAME}_\d+", name):
                 self._client.drop_collection(name)
 
     def _count(self, which: str) -> int:
