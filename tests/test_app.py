@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,11 +20,11 @@ from torchreid_magnifier.app.page import Page
 from torchreid_magnifier.app.uploads import Guard, Uploads
 from torchreid_magnifier.cli import app as command
 from torchreid_magnifier.hub import Card
+from torchreid_magnifier.inference.boxes import BoxError
 from torchreid_magnifier.inference.decide import Calibration, Threshold
 from torchreid_magnifier.inference.embeddings import card_of
 from torchreid_magnifier.inference.errors import RetrievalError
 from torchreid_magnifier.inference.extract import embed
-from torchreid_magnifier.inference.frames import BoxError
 from torchreid_magnifier.inference.gallery import with_facts
 from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.parts import PARTS
@@ -56,11 +57,22 @@ def album(network, people):
     return found
 
 
-def calibration(network, threshold):
+def calibration(network, threshold, parts=0.0):
     at = (threshold,) * 3 + (1.0,) * 3
-    rates = (Threshold(0.1, *at), Threshold(0.01, *at))
-    ends = (rates, (), 0.1, 0.1, 0.1, 0.5, 10.0, -5.0, tuple(np.linspace(-1, 1, 9)))
-    return Calibration(card_of(network), "made people", 9, 9, 2, 9, 9, *ends)
+    return Calibration(
+        made=card_of(network),
+        source="made people",
+        **dict.fromkeys(("people", "images", "cameras", "same", "other"), 9),
+        thresholds=(Threshold(0.1, *at), Threshold(0.01, *at)),
+        too_few=(),
+        **dict.fromkeys(("equal_error", "equal_error_low", "equal_error_high"), 0.1),
+        equal_error_at=0.5,
+        slope=10.0,
+        intercept=-5.0,
+        parts=parts,
+        repeated=(),
+        sample=tuple(np.linspace(-1, 1, 9)),
+    )
 
 
 def at(network, album, tmp_path, threshold=None):
@@ -258,7 +270,9 @@ def test_what_the_command_needs(network, album, people, monkeypatch, tmp_path, c
     assert served[1][1] is None and served[1][2] == calibration(network, 0.5)
     with pytest.raises(RetrievalError, match="there is no file or folder gone"):
         command.main(["--gallery", "gone"])
-    monkeypatch.setitem(__import__("sys").modules, "gradio", None)
+    with pytest.raises(RetrievalError, match="calibrate without --parts"):
+        serving.application(network, None, calibration(network, 0.5, 0.3), 0.01, tmp_path)
+    monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(RetrievalError, match=r"torchreid-magnifier\[app\]"):
         serving.serve(network)
 

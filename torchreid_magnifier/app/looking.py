@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..figures import heat_overlay, mask_overlay
 from ..images import open_image
+from ..inference.boxes import BoxError
 from ..inference.decide import (
     Calibration,
     CalibrationWarning,
@@ -24,7 +25,6 @@ from ..inference.embeddings import Embeddings, card_of, require_comparable
 from ..inference.errors import RetrievalError
 from ..inference.explain.maps import branch_maps, inspect_images
 from ..inference.extract import embed
-from ..inference.frames import BoxError
 from ..inference.open import Network
 from ..inference.search import hits, search
 from ..inference.sources import Place, find_sources, read_places
@@ -159,10 +159,9 @@ def answer(
     pictures = album.read([hit.place for ranking in near for hit in ranking])
     people = album.embeddings.people
     for number, (row, ranking, decision) in enumerate(zip(known, near, decisions)):
-        names = [""] * top if people is None else people[found.rows[number]]
+        who = [""] * top if people is None else people[found.rows[number]].tolist()
         shown = [
-            Near(hit.place, str(who), hit.score, pictures[hit.place])
-            for hit, who in zip(ranking, names)
+            Near(hit.place, name, hit.score, pictures[hit.place]) for hit, name in zip(ranking, who)
         ]
         answers[row] = Answer(shown, decision)
     return answers

@@ -17,9 +17,9 @@ from ..errors import MagnifierError
 from ..figures import RIGHT, UNKNOWN
 from ..files import read_text
 from ..images import IMAGE_ENDINGS, open_image
+from ..inference.boxes import BoxError
 from ..inference.decide import Calibration, Decision, percent
 from ..inference.errors import RetrievalError
-from ..inference.frames import BoxError
 from ..inference.open import Network
 from ..parts import BACKGROUND, PALETTE
 from .looking import Album, Answer, Near, Seen, answer, look, make_album, notice, read_boxes

@@ -78,6 +78,8 @@ def application(
     """
     if calibration is not None:
         calibration.threshold(rate)
+        if calibration.parts:
+            raise RetrievalError("the page compares whole embeddings: calibrate without --parts")
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when the page is built
     gradio = import_gradio()
     from fastapi import FastAPI

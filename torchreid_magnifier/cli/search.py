@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parse(argv)
     _check(args)
     store = open_gallery(args.gallery)
-    queries = read_queries(args.queries, store.card, args.weights, args.device)
+    queries = read_queries(args.queries, store.card, args.weights, args.device, args.parts)
     where = Where(args.person, args.camera, args.track, args.since, args.until)
     gallery = store.nearest(queries, args.top, where)
     new = args.index_file and not args.index_file.exists()

@@ -135,6 +135,7 @@ def read_queries(
     made: Card,
     weights: str | None = None,
     device: str | torch.device = "cpu",
+    parts: bool = False,
 ) -> Embeddings:
     """Return embeddings to search with: pictures, embedded by the gallery's network, then files.
 
@@ -143,6 +144,7 @@ def read_queries(
         made: card of the gallery: says which network embeds the images.
         weights: of that network, if they are not where they were.
         device: for it.
+        parts: keep the features of the images' parts, for a search by parts.
 
     Raises:
         RetrievalError: a query cannot be read, is a video, or is of another network.
@@ -170,7 +172,7 @@ def read_queries(
         card = replace(network.card, mean=made.mean, std=made.std)
         network = replace(network, card=card)
         require_comparable(made, card_of(network))
-        embedded, problems = embed(network, paths, parts=gallery.regions is not None)
+        embedded, problems = embed(network, paths, parts=parts)
         if problems:
             raise RetrievalError("\n  ".join(["queries that cannot be read:", *problems]))
         blocks = [embedded, *blocks]
