@@ -24,8 +24,22 @@ class LockedError(MagnifierError):
     """Another process is writing there."""
 
 
+class PlaceError(MagnifierError):
+    """A file that cannot be written where it is asked for."""
+
+
 class ListError(MagnifierError):
     """A text file that is no list of lines."""
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """See, before any work, that a file can be written to what an option names, if anything.
+
+    Raises:
+        PlaceError: a folder, or no folder for it.
+    """
+    if path and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise PlaceError(f"{option}: expected a file in a folder that is there, found {path}")
 
 
 @contextlib.contextmanager

@@ -5,10 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..training.config import ConfigError
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
-
 
 class Parser(argparse.ArgumentParser):
     """A parser that refuses an option that is given twice: argparse drops the first one's values.
@@ -87,27 +83,3 @@ def add_batch_size(parser: Any, default: int = 32) -> None:
     """Add ``--batch-size``."""
     what = "images that the network sees at once (default: %(default)s)"
     add_count(parser, "--batch-size", default, what)
-
-
-def check_file(option: str, path: Path | None) -> None:
-    """See, before any work, that a file can be written to what an option names, if anything.
-
-    Raises:
-        ConfigError: a folder, or no folder for it.
-    """
-    if path and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise ConfigError(f"{option}: expected a file in a folder that is there, found {path}")
-
-
-def check_picture(path: Path) -> None:
-    """See, before any work, that a picture can be written to what ``--out`` names.
-
-    Raises:
-        ConfigError: a name that is no picture's, or no folder for it.
-    """
-    if path.suffix.lower() not in PICTURE_ENDINGS:
-        raise ConfigError(f"--out: expected {', '.join(PICTURE_ENDINGS)}, found {path}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--out: there is no folder {path.parent}")
-    if path.is_dir():
-        raise ConfigError(f"--out: {path} is a folder")

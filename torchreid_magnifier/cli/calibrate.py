@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..evaluation.shared_parts import SHARE
-from ..figures import save
+from ..figures import check_picture, save
+from ..files import check_file
 from ..inference.decide import RATES, Calibration, calibrate, read_labelled_folder, score_pairs
 from ..inference.embeddings import card_of, require_comparable
 from ..inference.errors import RetrievalError
-from ..inference.explain.rankings import read_people
+from ..inference.explain.rankings import columns, read_people
 from ..inference.explain.sheets import calibration_sheet
 from ..inference.extract import embed
-from .arguments import Parser, add_batch_size, add_path, check_file, check_picture, rate
+from .arguments import Parser, add_batch_size, add_path, rate
 from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -21,16 +22,12 @@ def main(argv: Sequence[str]) -> int:
     """Run the subcommand."""
     args = _parse(argv)
     _check(args)
-    people: Sequence[int | str]
-    cameras: Sequence[int | str]
-    if args.dataset is not None:
-        samples = read_people(args.dataset, args.root, args.split)
-        paths = [sample.path for sample in samples]
-        people, cameras = [s.pid for s in samples], [s.camid for s in samples]
-        source = f"{args.dataset}, {args.split}"
-    else:
-        paths, people, cameras = read_labelled_folder(args.images)
-        source = str(args.images)
+    source = str(args.images) if args.images else f"{args.dataset}, {args.split}"
+    paths, people, cameras = (
+        read_labelled_folder(args.images)
+        if args.images
+        else columns(read_people(args.dataset, args.root, args.split))
+    )
     before = Calibration.read(args.check) if args.check else None
     network = chosen_network(args)
     made = card_of(network)

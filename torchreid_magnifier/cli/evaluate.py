@@ -3,16 +3,16 @@
 import argparse
 from collections.abc import Sequence
 
-from ..distributed.launch import printing_once
+from ..distributed.launch import joined_on, printing_once
 from ..evaluation.multi_query import POOLINGS
-from ..files import write_atomically
+from ..files import check_file, write_atomically
 from ..inference.embedding_files import read_embeddings
 from ..inference.evaluate import evaluate, reassociate_tracks
 from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..inference.report import as_html, as_json, as_text
-from .arguments import Parser, add_batch_size, add_count, add_path, check_file
+from .arguments import Parser, add_batch_size, add_count, add_path
 from .datasets import add_root, check_dataset
-from .network_options import add_network_options, chosen_network, joined_on
+from .network_options import add_network_options, chosen_network
 
 _OPTIONS = (
     *("flip", "rerank", "branches", "pooling", "strangers", "draws", "shared_parts"),

@@ -4,13 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..distributed.launch import printing_once
-from ..inference.detections import Detections, read_detections
+from ..distributed.launch import joined_on, printing_once
+from ..inference.detections import Detections, read_sources
 from ..inference.extract import extract
-from ..training.config import ConfigError
 from . import FAILED
 from .arguments import Parser, add_batch_size, add_count, add_path
-from .network_options import add_network_options, chosen_network, joined_on
+from .network_options import add_network_options, chosen_network
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,7 +18,8 @@ def main(argv: Sequence[str]) -> int:
         args = _parse(argv)
     with joined_on(args.device) as processes:
         network = processes.together(lambda: chosen_network(args))
-        sources = processes.from_main(lambda: _sources(args))
+        chosen = {k: getattr(args, k) for k in ("min_score", "classes", "tracklets", "every")}
+        sources = processes.from_main(lambda: read_sources(args.sources, args.detections, **chosen))
         written = extract(
             network,
             sources,
@@ -35,10 +35,7 @@ def main(argv: Sequence[str]) -> int:
         )
         if not processes.is_main:
             return 0
-    before = f" ({written.continued} pictures by an interrupted run)" if written.continued else ""
-    print(
-        f"{args.out}: {written.rows} embeddings of {written.size} values, not L2-normalised{before}"
-    )
+    print(f"{args.out}: {written}")
     if isinstance(sources, Detections) and sources.left_out:
         print(sources.text_of_left_out())
     if written.problems:
@@ -46,24 +43,6 @@ def main(argv: Sequence[str]) -> int:
         print("\n  ".join(lines + written.problems), file=sys.stderr)
         return FAILED
     return 0
-
-
-def _sources(args: argparse.Namespace) -> Sequence[str] | Detections:
-    if args.detections is None:
-        if args.min_score is not None or args.classes or args.tracklets:
-            raise ConfigError("--min-score, --classes and --tracklets go with --detections")
-        return args.sources
-    if len(args.detections) != len(args.sources):
-        raise ConfigError(
-            "--detections: expected the boxes of each SOURCE, a video or a folder of frames: "
-            f"{len(args.sources)}, found {len(args.detections)}"
-        )
-    return read_detections(
-        zip(args.sources, args.detections),
-        min_score=args.min_score,
-        classes=args.classes,
-        every=args.every,
-    )
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..figures import save
-from ..files import write_atomically
+from ..figures import check_picture, save
+from ..files import check_file, write_atomically
 from ..inference.decide import Calibration
 from ..inference.embeddings import require_comparable
 from ..inference.explain.sheets import groups_sheet
 from ..inference.group import METHODS, agreement, group, groups_as_csv, read_names, write_folders
 from ..inference.search import read_pictures
 from . import FAILED
-from .arguments import Parser, add_calibration, add_path, check_file, check_picture
+from .arguments import Parser, add_calibration, add_path
 from .network_options import add_network_options, chosen_network
 
 _DRAWN = 20  # people, at most

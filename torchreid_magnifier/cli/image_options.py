@@ -15,10 +15,10 @@ from ..annotate.sheets import sidecar_sheet
 from ..annotate.writing import doubts_of
 from ..data.masks import MASKS
 from ..data.sidecars import SidecarFiles
-from ..figures import save
+from ..figures import check_picture, save
 from . import FAILED
 from .actions import Action
-from .arguments import check_picture, positive
+from .arguments import positive
 from .datasets import add_root, check_dataset
 
 

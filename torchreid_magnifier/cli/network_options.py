@@ -1,12 +1,9 @@
 """The network that a command uses: its weights, and what a bare checkpoint does not say."""
 
 import argparse
-from contextlib import AbstractContextManager
 
 import torch
 
-from ..distributed.launch import joined, launched, printing_once
-from ..distributed.processes import Processes
 from ..hub import DEFAULT
 from ..inference.open import Network, open_network
 from ..training.config import ConfigError
@@ -60,20 +57,6 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu, cuda, cuda:1, … (default here: %(default)s)",
     )
-
-
-def joined_on(device: str) -> AbstractContextManager[Processes]:
-    """Give the processes that a launcher started, each with a GPU of its own if it is to be one.
-
-    Raises:
-        ConfigError: one device for all of them.
-        LaunchError: as ``joined``.
-    """
-    kind, _, number = device.partition(":")
-    if number and launched():
-        with printing_once():
-            raise ConfigError(f"--device {device}: each process takes a GPU: give --device {kind}")
-    return joined(kind == "cuda")
 
 
 def chosen_network(args: argparse.Namespace, weights: str | None = None) -> Network:

@@ -6,26 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..evaluation.shared_parts import SHARE
-from ..figures import save
-from ..files import write_atomically
-from ..inference.decide import Calibration, departure_notice
-from ..inference.embeddings import require_comparable
-from ..inference.errors import RetrievalError
+from ..figures import check_picture, save
+from ..files import check_file, write_atomically
+from ..inference.decide import same_from
 from ..inference.explain.sheets import search_sheet
 from ..inference.gallery import Where, in_file, open_gallery, seconds
 from ..inference.index import APPROXIMATE, KINDS, METRICS
 from ..inference.search import (
-    hits,
+    exact_recall,
     hits_as_csv,
     hits_as_text,
     open_index,
     read_queries,
-    recall,
     search,
 )
 from ..training.config import ConfigError
 from . import FAILED
-from .arguments import Parser, add_calibration, add_path, check_file, check_picture, positive
+from .arguments import Parser, add_calibration, add_path, positive
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
@@ -50,32 +47,17 @@ def main(argv: Sequence[str]) -> int:
         print(f"{args.index_file}: index {args.index} of {len(gallery)} embeddings\n")
     share = SHARE if args.parts else None
     found = search(queries, gallery, args.top, args.metric, index, share)
-    same_from = None
+    threshold = None
     if args.calibration:
-        calibration = Calibration.read(args.calibration)
-        require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
-        if calibration.parts != (share or 0):
-            raise RetrievalError(
-                f"{args.calibration}: its similarities are over a share of {calibration.parts:g} "
-                f"of the parts, those of this search of {share or 0:g}: give --parts to both "
-                "calibrate and search, or to neither"
-            )
-        same_from = calibration.threshold(args.same_at)
-        if notice := departure_notice(queries, store.some(_SAMPLE), calibration, args.same_at):
+        some = store.some(_SAMPLE)
+        threshold, notice = same_from(args.calibration, args.same_at, queries, some, share or 0)
+        if notice:
             print(f"torchreid-magnifier search: warning: {notice}", file=sys.stderr)
     for number in range(len(queries)):
-        print(hits_as_text(queries, number, gallery, found, args.metric))
-        if same_from is not None:
-            nearest = next(hits(gallery, found, number))
-            answer = nearest.place if nearest.score >= same_from else "unknown"
-            print(f"  answer: {answer} (the same person from {same_from:.4f} on)")
-        print()
+        print(hits_as_text(queries, number, gallery, found, args.metric, threshold), end="\n\n")
     if args.index in APPROXIMATE:
-        exact = search(
-            queries, gallery, args.top, args.metric, open_index("exact", gallery, args.metric)
-        )
-        share = recall(found, exact)
-        print(f"recall@{exact.rows.shape[1]} of {args.index} against exact search: {share:.3f}")
+        top, recalled = exact_recall(queries, gallery, found, args.top, args.metric)
+        print(f"recall@{top} of {args.index} against exact search: {recalled:.3f}")
     if args.csv:
         write_atomically(args.csv, hits_as_csv(queries, gallery, found, args.metric).encode())
         print(f"{args.csv}: {(found.rows >= 0).sum()} hits")

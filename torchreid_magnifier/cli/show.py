@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..figures import save
+from ..figures import PICTURE_ENDINGS, check_picture, save
 from ..hub import DEFAULT
 from ..inference.explain.sheets import (
     WHY,
@@ -19,7 +19,7 @@ from ..inference.explain.sheets import (
 from ..inference.open import Network, named, short_name
 from ..inference.sources import at_random, find_sources
 from ..training.config import ConfigError
-from .arguments import PICTURE_ENDINGS, Parser, add_batch_size, add_path, check_picture, up_to
+from .arguments import Parser, add_batch_size, add_path, up_to
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_details, add_network_options, chosen_network
 
@@ -37,10 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        "show",
-        "Pictures of what networks see, find, and have learnt.",
-    )
+    parser = Parser("show", "Pictures of what networks see, find, and have learnt.")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
 
     def kind(name: str, draw: Any, help: str, description: str) -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any
 
@@ -80,6 +80,19 @@ def joined(use_gpu: bool) -> Iterator[Processes]:
         with redirect_stdout(sys.stdout if state.is_main_process else silent):
             yield Processes(state.process_index, state.num_processes, state.is_local_main_process)
     dist.destroy_process_group()  # after a failure it might wait for those that have ended
+
+
+def joined_on(device: str) -> AbstractContextManager[Processes]:
+    """Give the processes that a launcher started, each with a GPU of its own if it is to be one.
+
+    Raises:
+        LaunchError: one device for all of them; else as ``joined``.
+    """
+    kind, _, number = device.partition(":")
+    if number and launched():
+        with printing_once():
+            raise LaunchError(f"--device {device}: each process takes a GPU: give --device {kind}")
+    return joined(kind == "cuda")
 
 
 def _join(use_gpu: bool) -> Any:

@@ -4,7 +4,7 @@ Each function returns a ``matplotlib.figure.Figure`` and leaves pyplot's global 
 works without a display and in notebooks; ``save`` writes one to a file.
 """
 
-from .canvas import ASKED, RIGHT, UNKNOWN, WRONG, save
+from .canvas import ASKED, PICTURE_ENDINGS, RIGHT, UNKNOWN, WRONG, check_picture, save
 from .diagrams import (
     Curve,
     Panel,
@@ -60,6 +60,8 @@ __all__ = [
     "rankings_figure",
     "retrieval_figure",
     "save",
+    "PICTURE_ENDINGS",
+    "check_picture",
     "similarity_figure",
     "sweep_figure",
     "variants_figure",

@@ -10,14 +10,29 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
-from ..files import write_atomically
+from ..files import PlaceError, write_atomically
 
 SERIES = ("#888888", "#0077bb", "#ee7733", "#009988")  # Paul Tol's "vibrant" colours
 # Colour-blind readers see them apart too, and by signs beside the colour.
 RIGHT, WRONG, UNKNOWN, ASKED = "#117733", "#cc3311", "#999999", "#222222"
 INK, FAINT = "#222222", "#666666"
 DPI = 160
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 TITLE = 0.75  # inches that a title takes
+
+
+def check_picture(path: Path) -> None:
+    """See, before any work, that a picture can be written to what ``--out`` names.
+
+    Raises:
+        PlaceError: a name that is no picture's, or no folder for it.
+    """
+    if path.suffix.lower() not in PICTURE_ENDINGS:
+        raise PlaceError(f"--out: expected {', '.join(PICTURE_ENDINGS)}, found {path}")
+    if not path.absolute().parent.is_dir():
+        raise PlaceError(f"--out: there is no folder {path.parent}")
+    if path.is_dir():
+        raise PlaceError(f"--out: {path} is a folder")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

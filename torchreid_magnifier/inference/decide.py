@@ -487,6 +487,33 @@ def _decide_vectors(
     return answers
 
 
+def same_from(
+    file: Path, rate: float, queries: Embeddings, gallery: Embeddings, parts: float = 0.0
+) -> tuple[float, str | None]:
+    """Return the similarity of a rate of false matches, and what speaks against it, if anything.
+
+    Args:
+        file: of the calibration.
+        rate: of false matches.
+        queries, gallery: what is compared.
+        parts: least share of the parts that similarities are over.
+
+    Raises:
+        RetrievalError: the calibration cannot be read, is of another network, of other
+            similarities, or without this rate.
+    """
+    calibration = Calibration.read(file)
+    require_comparable(calibration.made, gallery.card, "the calibration", "the gallery")
+    if calibration.parts != parts:
+        raise RetrievalError(
+            f"{file}: its similarities are over a share of {calibration.parts:g} of the parts, "
+            f"those of this search of {parts:g}: give --parts to both calibrate and search, or to "
+            "neither"
+        )
+    threshold = calibration.threshold(rate)
+    return threshold, departure_notice(queries, gallery, calibration, rate)
+
+
 def departure_notice(
     queries: Embeddings, gallery: Embeddings, calibration: Calibration, rate: float
 ) -> str | None:

@@ -186,6 +186,34 @@ def read_detections(
     return Detections(frames, dict(left_out))
 
 
+def read_sources(
+    sources: Sequence[str],
+    detections: Sequence[str] | None,
+    *,
+    min_score: float | None = None,
+    classes: Sequence[str] | None = None,
+    tracklets: bool = False,
+    every: int = 1,
+) -> Sequence[str] | Detections:
+    """Return what the options of ``extract`` mean: sources as they are, or the boxes in them.
+
+    Raises:
+        RetrievalError: options that go with boxes alone, not as many files of boxes as sources, and
+            as ``read_detections``.
+    """
+    if detections is None:
+        if min_score is not None or classes or tracklets:
+            raise RetrievalError("--min-score, --classes and --tracklets go with --detections")
+        return sources
+    if len(detections) != len(sources):
+        raise RetrievalError(
+            "--detections: expected the boxes of each SOURCE, a video or a folder of frames: "
+            f"{len(sources)}, found {len(detections)}"
+        )
+    pairs = zip(sources, detections)
+    return read_detections(pairs, min_score=min_score, classes=classes, every=every)
+
+
 class _Row(NamedTuple):
     """A box as a file has it; ``where``: for messages.
 

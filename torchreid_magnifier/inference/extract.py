@@ -52,6 +52,10 @@ class Extraction(NamedTuple):
     problems: list[str]
     continued: int
 
+    def __str__(self) -> str:
+        before = f" ({self.continued} pictures by an interrupted run)" if self.continued else ""
+        return f"{self.rows} embeddings of {self.size} values, not L2-normalised{before}"
+
 
 def extract(
     network: Network,

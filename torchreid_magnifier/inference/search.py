@@ -124,6 +124,14 @@ def _search_parts(queries: Embeddings, gallery: Embeddings, top: int, share: flo
     return ranking
 
 
+def exact_recall(
+    queries: Embeddings, gallery: Embeddings, found: Ranking, top: int, metric: str
+) -> tuple[int, float]:
+    """Return K, and the share of the exactly nearest K that an index found."""
+    exact = search(queries, gallery, top, metric, open_index("exact", gallery, metric))
+    return exact.rows.shape[1], recall(found, exact)
+
+
 def recall(found: Ranking, exact: Ranking) -> float:
     """Return the share of the exactly nearest rows that were found, 0..1, over all queries."""
     shares = [np.isin(e, f).mean() for e, f in zip(exact.rows, found.rows)]
@@ -268,9 +276,17 @@ def hits_as_csv(queries: Embeddings, gallery: Embeddings, found: Ranking, metric
 
 
 def hits_as_text(
-    queries: Embeddings, number: int, gallery: Embeddings, found: Ranking, metric: str
+    queries: Embeddings,
+    number: int,
+    gallery: Embeddings,
+    found: Ranking,
+    metric: str,
+    same_from: float | None = None,
 ) -> str:
-    """Return a query, the shares of its parts, and its hits as lines of text."""
+    """Return a query, the shares of its parts, and its hits as lines of text.
+
+    With ``same_from`` also the answer, which is the nearest from this score on.
+    """
     lines = [str(queries.place(number))]
     if queries.visibility is not None:
         shares = [
@@ -285,6 +301,10 @@ def hits_as_text(
     for rank, score, place in hits(gallery, found, number):
         who = "" if gallery.people is None else gallery.people[found.rows[number, rank - 1]]
         lines.append(f"  {rank:4}  {score:10.4f}  {place}" + (f"  {who}" if who else ""))
+    if same_from is not None:
+        nearest = next(hits(gallery, found, number))
+        answer = nearest.place if nearest.score >= same_from else "unknown"
+        lines.append(f"  answer: {answer} (the same person from {same_from:.4f} on)")
     return "\n".join(lines)
 
 

@@ -97,6 +97,11 @@ def read_evaluation_set(dataset: str, root: str) -> EvaluationSet:
     return found
 
 
+def columns(samples: Sequence[Sample]) -> tuple[list[str], list[int], list[int]]:
+    """Return paths, people and cameras of samples."""
+    return [s.path for s in samples], [s.pid for s in samples], [s.camid for s in samples]
+
+
 def read_people(dataset: str, root: str, split: str) -> list[Sample]:
     """Return images of known people of a registered dataset.
 
