@@ -201,6 +201,24 @@ def test_a_killed_removal_is_none_or_whole(tmp_path, monkeypatch, moment):
     assert len(list((tmp_path / "gallery.db" / "collections").iterdir())) == 1
 
 
+def test_a_gallery_whose_beginning_was_killed_begins_anew(tmp_path, monkeypatch):
+    pytest.importorskip("milvus_lite")
+    from pymilvus import MilvusClient
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    store = str(tmp_path / "gallery.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusClient, "create_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_gallery(store, CARD)
+    with pytest.raises(RetrievalError, match="gallery.db has no gallery of this package"):
+        open_gallery(store)
+    with closing(open_gallery(store, CARD)) as gallery:
+        assert gallery.add(made(5)) == 5
+
+
 def test_an_approximate_index_of_milvus(tmp_path):
     pytest.importorskip("milvus_lite")
     with closing(MilvusGallery(str(tmp_path / "g.db"), CARD, "HNSW")) as gallery:

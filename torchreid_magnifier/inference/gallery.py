@@ -266,23 +266,33 @@ class MilvusGallery:
         try:
             token = {} if self._embedded else {"token": os.environ.get("MILVUS_TOKEN", "")}
             self._client = milvus.MilvusClient(str(path) if self._embedded else source, **token)
-            self._current = self._collection()
-            if self._current is None:
-                if card is None:
-                    raise RetrievalError(f"{source} has no gallery of this package")
-                self._current = self._create(f"{_NAME}_1", card)
-                self._client.create_alias(self._current, _NAME)
-            self._client.load_collection(self._current)
-            about = self._client.describe_collection(self._current)["properties"]
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._client.close)
+                self.card = self._begin(card)
+                undo.pop_all()
         except (milvus.MilvusException, OSError, ValueError) as error:
             raise RetrievalError(
                 f"{source} cannot be opened by Milvus: {_reason(error)}"
             ) from error
+
+    def _begin(self, card: Card | None) -> Card:
+        """Find the collection, or make it for this card; return the card that it has."""
+        self._current = self._collection()
+        if self._current is None:
+            if card is None:
+                raise RetrievalError(f"{self._source} has no gallery of this package")
+            if self._client.has_collection(first := f"{_NAME}_1"):  # of a killed process
+                self._client.drop_collection(first)
+            self._current = self._create(first, card)
+            self._client.create_alias(self._current, _NAME)
+        self._client.load_collection(self._current)
+        about = self._client.describe_collection(self._current)["properties"]
         if "card" not in about:
-            raise RetrievalError(f"{source}: its collection {_NAME} is not of this package")
-        self.card = card_from_json(about["card"])
+            raise RetrievalError(f"{self._source}: its collection {_NAME} is not of this package")
+        found = card_from_json(about["card"])
         if card is not None:
-            require_comparable(self.card, card, "the gallery", "the new ones")
+            require_comparable(found, card, "the gallery", "the new ones")
+        return found
 
     def __len__(self) -> int:
         return self._count("")
