@@ -19,6 +19,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from measuring.machine import describe, spread
 from PIL import Image
 from tqdm import tqdm
@@ -132,9 +134,8 @@ def rows_of_ours(args: argparse.Namespace) -> Iterator[Row]:
     """The rows of this package's network."""
     network = open_network(args.weights)
     card = network.card
-    facts = card.model, card.dataset.removesuffix("_masks"), (card.height, card.width)
-    size = card.size or 0
-    name, trained, place = facts
+    name, trained = card.model, card.dataset.removesuffix("_masks")
+    place, size = (card.height, card.width), card.size or 0
     first = Row(name, "torch", "float32", trained, *place, size, of_network(network))
     yield first
     half = of_network(open_network(args.weights), "bfloat16")
@@ -143,6 +144,8 @@ def rows_of_ours(args: argparse.Namespace) -> Iterator[Row]:
     for runtime, suffix in (("onnxruntime", ".onnx"), ("OpenVINO", ".xml")):
         for precision in ("float32", "int8"):
             path = args.work / f"{card.sha256[:8]}-{precision}{suffix}"
+            if not re.search(args.rows, f"{name}, {runtime} {precision}"):
+                continue
             if not path.exists():
                 export_network(network, path, Settings(precision), calibration=calibration)
             files = [path, path.with_suffix(".bin")] if suffix == ".xml" else [path]
@@ -151,10 +154,13 @@ def rows_of_ours(args: argparse.Namespace) -> Iterator[Row]:
             total = sum(file.stat().st_size for file in files)
             yield Row(name, runtime, precision, trained, *place, total, exported, same=same)
     alone, part = globally(network)
-    tensors = sum(t.numel() * t.element_size() for t in alone.model.state_dict().values())
-    made = of_network(alone)
-    short = f"{name}, global branch alone"
-    yield Row(short, "torch", "float32", trained, *place, tensors, made, part, first.name)
+    short, path = f"{name}, global branch alone", args.work / f"{card.sha256[:8]}-global.onnx"
+    if re.search(args.rows, f"{short}, onnxruntime float32"):
+        if not path.exists():
+            export_network(alone, path)
+        exported, total = of_network(open_network(path)), path.stat().st_size
+        facts = (short, "onnxruntime", "float32", trained, *place, total)
+        yield Row(*facts, exported, part, first.name)
 
 
 def globally(network: Network) -> tuple[Network, slice]:
@@ -166,7 +172,8 @@ def globally(network: Network) -> tuple[Network, slice]:
     assert not left.missing_keys, left
     with torch.no_grad():
         part = network.model.inspect(torch.zeros(1, 3, card.height, card.width)).branches["global"]
-    return Network(model, card), part
+    facts = {"embedding_size": model.embedding_size, "parts": (), "name": "global"}
+    return Network(model, replace(card, **facts)), part
 
 
 # ---------------------------------------------------------------------- accuracy
@@ -256,18 +263,32 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
         (panels[0], "milliseconds a picture, one core", lambda r: np.median(r["ms"]["processor"])),
         (panels[1], "megabytes", lambda r: r["MB"]),
     ):
-        for row in rows:
+        near: list[tuple[float, float, list[str]]] = []  # ours, whose names would cover each other
+        for row in sorted(rows, key=value):
+            at, height = float(value(row)), row["mAP"]
             ours = row["network"].startswith("magnifiernet")
             colour = "#0077bb" if ours else "#555555"
-            axes.plot(value(row), row["mAP"], "o" if ours else "s", color=colour, ms=6)
+            axes.plot(at, height, "o" if ours else "s", color=colour, ms=6)
             name = row["network"].replace("person-reidentification-retail-", "")
-            if ours:
-                form = f"{row['runtime']} {row['precision']}"
-                name = "global alone" if "global" in name else form
-            axes.annotate(
-                name, (value(row), row["mAP"]), (5, 3), textcoords="offset points", fontsize=7.5
-            )
+            if not ours or "global" in name:
+                name = "global branch,\nonnxruntime" if ours else name
+                place = (0, -24) if ours else (6, 3)
+                axes.annotate(name, (at, height), place, textcoords="offset points", fontsize=7.5)
+                continue
+            name = f"{row['runtime']} {row['precision']}"
+            if near and at < 1.15 * near[-1][0]:
+                near[-1][2].append(name)
+            else:
+                near.append((at, height, [name]))
+        above = axes is panels[0]
+        for at, height, names in near:
+            text = "\n".join(names) if names[1:] else names[0].replace(" ", "\n")
+            place = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5}
+            place["va"] = "bottom" if above else "top"
+            axes.annotate(text, (at, height), (0, 7 if above else -7), **place)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ScalarFormatter())
         axes.set_xlabel(label, fontsize=9)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
