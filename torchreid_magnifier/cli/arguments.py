@@ -65,6 +65,11 @@ def add_path(parser: Any, name: str, help: str, metavar: str = "FILE", **more: A
     parser.add_argument(name, type=Path, metavar=metavar, help=help, **more)
 
 
+def add_flag(parser: Any, name: str, help: str) -> None:
+    """Add an option without a value."""
+    parser.add_argument(name, action="store_true", help=help)
+
+
 def add_count(parser: Any, name: str, default: int, help: str) -> None:
     """Add an option that is a whole number of at least 1."""
     parser.add_argument(name, type=positive, default=default, metavar="N", help=help)

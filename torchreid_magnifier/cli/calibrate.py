@@ -13,7 +13,7 @@ from ..inference.errors import RetrievalError
 from ..inference.explain.rankings import columns, read_people
 from ..inference.explain.sheets import calibration_sheet
 from ..inference.extract import embed
-from .arguments import Parser, add_batch_size, add_path, rate
+from .arguments import Parser, add_batch_size, add_flag, add_path, rate
 from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -81,29 +81,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "that, or in the name of a file, as in 0002_c1s1_000451.jpg",
     )
     add_root(parser)
-    parser.add_argument(
-        "--split",
-        choices=("train", "test"),
-        default="test",
-        help="of the dataset (default: test; a network knows the people that it was trained on)",
-    )
+    what = "of the dataset (default: test; a network knows the people that it was trained on)"
+    parser.add_argument("--split", choices=("train", "test"), default="test", help=what)
     parser.add_argument(
         "--same-camera",
         action="store_true",
         help="pairs of images by one camera count, too; they are easier than what a system of "
         "several cameras meets",
     )
-    parser.add_argument(
-        "--parts", action="store_true", help="similarities over shared parts, for 'search --parts'"
-    )
-    parser.add_argument(
-        "--rates",
-        type=rate,
-        nargs="+",
-        default=RATES,
-        metavar="RATE",
-        help="of false matches (default: 10%% 1%% 0.1%%)",
-    )
+    add_flag(parser, "--parts", "similarities over shared parts, for 'search --parts'")
+    what = "of false matches (default: 10%% 1%% 0.1%%)"
+    parser.add_argument("--rates", type=rate, nargs="+", default=RATES, metavar="RATE", help=what)
     goal = parser.add_mutually_exclusive_group(required=True)
     add_path(goal, "--out", "the calibration, for --same-at")
     add_path(goal, "--check", "say what a calibration does on these images")

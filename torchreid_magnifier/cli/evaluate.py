@@ -76,12 +76,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--flip", action="store_true", help="with each image's mirror image too")
     parser.add_argument("--rerank", action="store_true", help="re-ranked too (k-reciprocal)")
     parser.add_argument("--branches", action="store_true", help="each branch by itself too")
-    parser.add_argument(
-        "--multi-query",
-        dest="pooling",
-        choices=POOLINGS,
-        help="with all images of the query's person by its camera too, pooled so",
-    )
+    what = "with all images of the query's person by its camera too, pooled so"
+    parser.add_argument("--multi-query", dest="pooling", choices=POOLINGS, help=what)
     parser.add_argument(
         "--open-set",
         dest="strangers",
@@ -90,12 +86,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "alarms",
     )
     add_count(parser, "--draws", 10, "of that half (default: 10)")
-    parser.add_argument(
-        "--parts",
-        dest="shared_parts",
-        action="store_true",
-        help="by the body parts that both pictures show too, for people who are partly hidden",
-    )
+    what = "by the body parts that both pictures show too, for people who are partly hidden"
+    parser.add_argument("--parts", dest="shared_parts", action="store_true", help=what)
     parser.add_argument("--cameras", action="store_true", help="the queries of each camera too")
     add_batch_size(parser, default=64)
     add_path(parser, "--json", "write all numbers there")

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..inference.export import Settings, check_target, export_network
 from ..inference.export.settings import PRECISIONS
 from ..inference.sources import find_sources
-from .arguments import Parser
+from .arguments import Parser, add_flag
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -29,9 +29,7 @@ def main(argv: Sequence[str]) -> int:
         "NAME.bin), NAME.pt2 for a program of torch.export",
     )
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
-    parser.add_argument(
-        "--pictures", action="store_true", help="uint8 pictures of any size in: resized inside"
-    )
+    add_flag(parser, "--pictures", "uint8 pictures of any size in: resized inside")
     parser.add_argument(
         "--calibration", metavar="FOLDER", help="pictures for int8 (default: drawn people)"
     )

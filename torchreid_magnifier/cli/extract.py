@@ -8,7 +8,7 @@ from ..distributed.launch import joined_on, printing_once
 from ..inference.detections import Detections, read_sources
 from ..inference.extract import extract
 from . import FAILED
-from .arguments import Parser, add_batch_size, add_count, add_path
+from .arguments import Parser, add_batch_size, add_count, add_flag, add_path
 from .network_options import add_network_options, chosen_network
 
 
@@ -72,28 +72,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--min-score", type=float, metavar="S", help="… leave out boxes of a lower score"
     )
-    parser.add_argument(
-        "--classes",
-        nargs="+",
-        metavar="CLASS",
-        help="… of people (default: 1 of COCO, 0 of YOLO, else all)",
-    )
-    parser.add_argument(
-        "--tracklets", action="store_true", help="… write one embedding for each track"
-    )
+    what = "… of people (default: 1 of COCO, 0 of YOLO, else all)"
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", help=what)
+    add_flag(parser, "--tracklets", "… write one embedding for each track")
     what = "of videos, and of frames with boxes, take every Nth frame (default: all)"
     add_count(parser, "--every", 1, what)
-    parser.add_argument(
-        "--parts",
-        action="store_true",
-        help="keep the features of body parts too, for 'search --parts'",
-    )
+    add_flag(parser, "--parts", "keep the features of body parts too, for 'search --parts'")
     parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
     add_batch_size(parser)
     add_count(parser, "--workers", 4, "threads that read pictures (default: 4)")
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace FILE, and an unfinished run with other settings",
-    )
+    add_flag(parser, "--overwrite", "replace FILE, and an unfinished run with other settings")
     return parser.parse_args(argv)

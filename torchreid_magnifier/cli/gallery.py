@@ -4,18 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 from ..errors import listed
-from ..inference.decide import read_labelled_folder
-from ..inference.embedding_files import is_embedding_file, read_embeddings
+from ..inference.enrol import enrolled
 from ..inference.errors import RetrievalError
-from ..inference.extract import embed
-from ..inference.gallery import open_gallery, read_table, with_facts
-from ..inference.sources import find_sources
+from ..inference.gallery import open_gallery
 from ..training.config import ConfigError
 from . import FAILED
 from .actions import Action, run_action
+from .arguments import add_path
 from .network_options import add_network_options, chosen_network
 
 _GALLERY = (
@@ -40,18 +37,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="*", metavar="SOURCE", help="pictures as for extract, or its file"
     )
-    parser.add_argument(
-        "--people",
-        type=Path,
-        metavar="FOLDER",
-        help="in place of SOURCE: FOLDER/<person>/[<camera>/]image",
-    )
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="CSV",
-        help="says of SOURCE: path, and person, camera, time (also frame, track)",
-    )
+    what = "in place of SOURCE: FOLDER/<person>/[<camera>/]image"
+    add_path(parser, "--people", what, "FOLDER")
+    what = "says of SOURCE: path, and person, camera, time (also frame, track)"
+    add_path(parser, "--table", what, "CSV")
     add_network_options(parser)
 
 
@@ -59,23 +48,7 @@ def _add(args: argparse.Namespace) -> int:
     """Enrol pictures or a file of embeddings. The same ones again change nothing."""
     if bool(args.sources) == bool(args.people) or (args.people and args.table):
         raise ConfigError("give SOURCE, or SOURCE with --table, or --people alone")
-    problems: list[str] = []
-    if len(args.sources) == 1 and is_embedding_file(args.sources[0]):
-        found = read_embeddings(args.sources[0])
-    else:
-        people: Sequence[str] = ()
-        if args.people:
-            paths, people, cameras = read_labelled_folder(args.people)
-        else:
-            paths = find_sources(args.sources)
-        found, problems = embed(chosen_network(args), paths, bar=True)
-        if not len(found):
-            raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
-        if people:
-            facts = dict(zip(paths, zip(people, cameras)))
-            found = with_facts(found, *zip(*(facts[path] for path in found.paths)))
-    if args.table:
-        found = read_table(args.table, found)
+    found, problems = enrolled(args.sources, args.people, args.table, lambda: chosen_network(args))
     with closing(open_gallery(args.gallery, found.card)) as gallery:
         more = gallery.add(found)
         print(f"{args.gallery}: {more} new of {len(found)}, {len(gallery)} in all")

@@ -59,12 +59,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "Put pictures of people together by person: pictures whose similarity has at "
         "most a chosen rate of false matches are one person's.",
     )
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="image, folder or pattern as for extract, or a file of embeddings",
-    )
+    what = "image, folder or pattern as for extract, or a file of embeddings"
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=what)
     add_network_options(parser)
     what = "of false matches, one of the calibration's (default: 1%%)"
     add_calibration(parser, what, 0.01, required=True)

@@ -18,24 +18,19 @@ from ..data.sidecars import SidecarFiles
 from ..figures import check_picture, save
 from . import FAILED
 from .actions import Action
-from .arguments import positive
+from .arguments import add_flag, positive
 from .datasets import add_root, check_dataset
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--images`` and ``--dataset`` with what belongs to it."""
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", metavar="FOLDER", help="folder of person crops, recursively")
-    what.add_argument("--dataset", metavar="NAME", help="registered dataset")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", metavar="FOLDER", help="folder of person crops, recursively")
+    source.add_argument("--dataset", metavar="NAME", help="registered dataset")
     add_root(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="query and gallery too (default: training images)"
-    )
-    parser.add_argument(
-        "--cuhk03-labeled",
-        action="store_true",
-        help="of CUHK03, the labelled images (default: the detected ones)",
-    )
+    add_flag(parser, "--all", "query and gallery too (default: training images)")
+    what = "of CUHK03, the labelled images (default: the detected ones)"
+    add_flag(parser, "--cuhk03-labeled", what)
 
 
 def chosen_images(args: argparse.Namespace) -> Images:
@@ -85,11 +80,8 @@ def sheet_action(files: SidecarFiles, out: str) -> Action:
         parser.add_argument("--seed", type=int, default=1, help="of the choice of images")
         parser.add_argument("--out", type=Path, default=Path(out), metavar="FILE")
         if files is MASKS:
-            parser.add_argument(
-                "--doubtful",
-                action="store_true",
-                help="only images whose labels may be of somebody else than meant, each with why",
-            )
+            what = "only images whose labels may be of somebody else than meant, each with why"
+            add_flag(parser, "--doubtful", what)
 
     def show(args: argparse.Namespace) -> int:
         """Draw a contact sheet: images chosen at random, each beside its sidecar file."""

@@ -23,7 +23,7 @@ from ..errors import listed
 from ..parts import FOREGROUND, PARTS
 from . import FAILED
 from .actions import Action, run_action
-from .arguments import add_batch_size, add_count
+from .arguments import add_batch_size, add_count, add_flag
 from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 
 _WORKERS = 8  # a process with a network takes 1 to 2 GB
@@ -65,9 +65,7 @@ def _make_options(parser: argparse.ArgumentParser) -> None:
         help="of the parser magnifiernet: a name that 'torchreid-magnifier weights list' "
         "shows, or a checkpoint of training (default: those that come with the package)",
     )
-    parser.add_argument(
-        "--person-mask", action="store_true", help="cut to the outline that Mask R-CNN finds"
-    )
+    add_flag(parser, "--person-mask", "cut to the outline that Mask R-CNN finds")
     add_batch_size(parser, default=16)
     _add_writing_options(parser)
 
@@ -106,18 +104,10 @@ def _make(args: argparse.Namespace) -> int:
 
 def _import_options(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser)
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        required=True,
-        help="whose labels they are ('torchreid-magnifier masks formats' prints the tables)",
-    )
-    parser.add_argument(
-        "--labels",
-        metavar="FOLDER",
-        required=True,
-        help="of the labels, with the folders below it in which the images are below their root",
-    )
+    what = "whose labels they are ('torchreid-magnifier masks formats' prints the tables)"
+    parser.add_argument("--format", choices=FORMATS, required=True, help=what)
+    what = "of the labels, with the folders below it in which the images are below their root"
+    parser.add_argument("--labels", metavar="FOLDER", required=True, help=what)
     _add_keypoint_options(parser, "split clothes into limbs by them")
     _add_writing_options(parser)
 
@@ -187,22 +177,12 @@ def _check(args: argparse.Namespace) -> int:
 
 def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:
     """Add ``--keypoints``, of which ``use`` says what they are for, and what belongs to it."""
-    parser.add_argument(
-        "--keypoints",
-        nargs="+",
-        metavar="FILE",
-        help=f"{use}: .pkl, .json, .mat, or a folder with a .json for each image",
-    )
-    parser.add_argument(
-        "--skeleton",
-        choices=SKELETONS,
-        help="which keypoints .json files have (default: as they say, or by their number)",
-    )
-    parser.add_argument(
-        "--absent-is-nobody",
-        action="store_true",
-        help="an image that no file names shows nobody, as in AlphaPose's results (default: stop)",
-    )
+    what = f"{use}: .pkl, .json, .mat, or a folder with a .json for each image"
+    parser.add_argument("--keypoints", nargs="+", metavar="FILE", help=what)
+    what = "which keypoints .json files have (default: as they say, or by their number)"
+    parser.add_argument("--skeleton", choices=SKELETONS, help=what)
+    what = "an image that no file names shows nobody, as in AlphaPose's results (default: stop)"
+    add_flag(parser, "--absent-is-nobody", what)
     parser.add_argument(
         "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
     )

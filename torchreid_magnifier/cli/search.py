@@ -101,23 +101,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "Find the pictures of a gallery, made by 'torchreid-magnifier extract', that "
         "are nearest to queries.",
     )
-    parser.add_argument(
-        "--gallery",
-        required=True,
-        metavar="FILE",
-        help="of extract; or a gallery of 'torchreid-magnifier gallery'",
-    )
-    parser.add_argument(
-        "queries",
-        nargs="+",
-        metavar="QUERY",
-        help="image, folder or pattern as for extract, or another file of embeddings",
-    )
-    parser.add_argument(
-        "--weights",
-        metavar="NAME|FILE",
-        help="for images: the weights of the gallery, if they are not where they were",
-    )
+    what = "of extract; or a gallery of 'torchreid-magnifier gallery'"
+    parser.add_argument("--gallery", required=True, metavar="FILE", help=what)
+    what = "image, folder or pattern as for extract, or another file of embeddings"
+    parser.add_argument("queries", nargs="+", metavar="QUERY", help=what)
+    what = "for images: the weights of the gallery, if they are not where they were"
+    parser.add_argument("--weights", metavar="NAME|FILE", help=what)
     add_device(parser)
     for name, kind in (("person", str), ("camera", str), ("track", int)):
         parser.add_argument(

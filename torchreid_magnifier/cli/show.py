@@ -19,7 +19,7 @@ from ..inference.explain.sheets import (
 from ..inference.open import Network, named, short_name
 from ..inference.sources import at_random, find_sources
 from ..training.config import ConfigError
-from .arguments import Parser, add_batch_size, add_path, up_to
+from .arguments import Parser, add_batch_size, add_flag, add_path, up_to
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_details, add_network_options, chosen_network
 
@@ -70,11 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_images(activations, 8)
     # An option of several values would take images for its own.
     _add_networks(activations, _MOST, "one network, or several to compare", once=True)
-    activations.add_argument(
-        "--regions",
-        action="store_true",
-        help="instead of the branches: the Semantic Fusion Branch within each body region",
-    )
+    what = "instead of the branches: the Semantic Fusion Branch within each body region"
+    add_flag(activations, "--regions", what)
 
     rankings = kind(
         "rankings",
@@ -90,33 +87,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_networks(rankings, 2, "one network, or two to compare")
     add_dataset(rankings)
     which = rankings.add_mutually_exclusive_group()
-    which.add_argument(
-        "--queries",
-        type=up_to(50),
-        default=5,
-        metavar="N",
-        help="so many queries, drawn at random, each of another person (default: 5)",
-    )
+    what = "so many queries, drawn at random, each of another person (default: 5)"
+    which.add_argument("--queries", type=up_to(50), default=5, metavar="N", help=what)
     which.add_argument(
         "--query", nargs="+", metavar="IMAGE", help="these queries: paths or names of files"
     )
-    rankings.add_argument(
-        "--differing",
-        action="store_true",
-        help="draw from the queries whose nearest image is right for one network only",
-    )
+    what = "draw from the queries whose nearest image is right for one network only"
+    add_flag(rankings, "--differing", what)
     rankings.add_argument("--seed", type=int, default=1, help="of this choice (default: 1)")
-    rankings.add_argument(
-        "--top",
-        type=up_to(50),
-        metavar="K",
-        help="images found to show (default: 10, of two networks 5 each)",
-    )
-    rankings.add_argument(
-        "--why",
-        choices=WHY,
-        help="what is below each image (default: regions, if the networks have them)",
-    )
+    what = "images found to show (default: 10, of two networks 5 each)"
+    rankings.add_argument("--top", type=up_to(50), metavar="K", help=what)
+    what = "what is below each image (default: regions, if the networks have them)"
+    rankings.add_argument("--why", choices=WHY, help=what)
 
     regions = kind(
         "regions",
@@ -183,12 +165,8 @@ def _add_networks(parser: argparse.ArgumentParser, most: int, use: str, once: bo
         f"training{again} (default: {DEFAULT})",
         **several,
     )
-    parser.add_argument(
-        "--names",
-        metavar="TEXT",
-        help=f"what to call the networks in the picture{again}",
-        **several,
-    )
+    what = f"what to call the networks in the picture{again}"
+    parser.add_argument("--names", metavar="TEXT", help=what, **several)
     parser.set_defaults(most=most)
     add_details(parser)
 
@@ -203,13 +181,8 @@ def _add_images(parser: argparse.ArgumentParser, count: int) -> None:
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE|FOLDER", help="images; folders with all below them"
     )
-    parser.add_argument(
-        "--count",
-        type=up_to(200),
-        default=count,
-        metavar="N",
-        help="of more images, show N chosen at random (default: %(default)s)",
-    )
+    what = "of more images, show N chosen at random (default: %(default)s)"
+    parser.add_argument("--count", type=up_to(200), default=count, metavar="N", help=what)
     parser.add_argument("--seed", type=int, default=1, help="of this choice (default: 1)")
 
 

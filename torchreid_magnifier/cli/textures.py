@@ -54,12 +54,8 @@ def _make(args: argparse.Namespace) -> int:
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser)
-    parser.add_argument(
-        "--height",
-        type=positive,
-        metavar="PIXELS",
-        help="of the images that a network is to be trained on, which textures must fit",
-    )
+    what = "of the images that a network is to be trained on, which textures must fit"
+    parser.add_argument("--height", type=positive, metavar="PIXELS", help=what)
     parser.add_argument("--width", type=positive, metavar="PIXELS", help="... and their width")
 
 

@@ -76,12 +76,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", "--targets", nargs="+", metavar="NAME", help="target datasets")
     parser.add_argument("--transforms", nargs="+", metavar="NAME", help="data augmentation")
     parser.add_argument("--root", help="the folder that holds the datasets")
-    parser.add_argument(
-        "options",
-        nargs="*",
-        metavar="key value",
-        help="any option, such as: data.workers 8; with --stages it applies to every stage",
-    )
+    what = "any option, such as: data.workers 8; with --stages it applies to every stage"
+    parser.add_argument("options", nargs="*", metavar="key value", help=what)
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from ..hub.pack import pack, read_facts
 from ..hub.table import table
 from . import FAILED
 from .actions import Action, run_action
-from .arguments import add_path
+from .arguments import add_flag, add_path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -98,9 +98,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _pack_options(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "checkpoint", "such as log/model/model.pth.tar-60", "CHECKPOINT")
     add_path(parser, "out", "new file: .safetensors, or another for torch.load", "OUT")
-    parser.add_argument(
-        "--half", action="store_true", help="numbers of half precision: half the size"
-    )
+    add_flag(parser, "--half", "numbers of half precision: half the size")
     what = "what else is known, by the keys of a manifest's entry: licence, results, …"
     add_path(parser, "--card", what, "YAML")
 
