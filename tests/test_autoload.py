@@ -61,6 +61,7 @@ def copy_sources(folder: Path) -> Path:
         REPOSITORY / "torchreid_magnifier", folder / "torchreid_magnifier", ignore=ignored
     )
     (folder / "weights").mkdir()
+    shutil.copy(REPOSITORY / "weights" / "torchreid_zoo.csv", folder / "weights")
     (folder / "weights" / "manifest.yaml").write_text(WEIGHTS)
     (folder / "weights" / "stand-in.pth").write_bytes(b"weights")
     return folder
@@ -253,7 +254,10 @@ def test_the_wheel_lists_the_hook_and_the_type_marker(wheel):
         listed = {line.split(",")[0] for line in archive.read(record).decode().splitlines()}
         (line,) = archive.read(f"{HOOK}.pth").decode().splitlines()
     assert {f"{HOOK}.py", f"{HOOK}.pth", "torchreid_magnifier/py.typed"} <= listed
-    assert "torchreid_magnifier/hub/shipped/stand-in.pth" in listed
+    shipped = {
+        f"torchreid_magnifier/hub/shipped/{n}" for n in ("stand-in.pth", "torchreid_zoo.csv")
+    }
+    assert shipped <= listed
     assert line.startswith("import ")
 
 
