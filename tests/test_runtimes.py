@@ -45,8 +45,8 @@ PREPROCESSING = Preprocessing(64, 32)
 
 @pytest.fixture(scope="module")
 def network():
-    """MagnifierNet on a tiny backbone."""
-    model = small("magnifiernet").eval()
+    """The global branch and the masks, on a tiny backbone: a small graph."""
+    model = small("magnifiernet", adversarial=False, fusion=None).eval()
     with torch.no_grad():  # labels that rounding does not change
         model.mask_module.conv.weight *= 50
     card = Card(
