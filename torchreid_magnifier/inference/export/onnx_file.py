@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ...hub.card import CARD_KEY, Card
-from .errors import ExportError
+from .errors import ExportError, needing
 from .program import INPUT, PICTURES, output_names, to_pictures
 from .settings import Contents, Run, Settings
 
 OPSET = 18  # the oldest that torch's exporter writes, for the largest choice of runtimes
 SUFFIX = ".onnx"
+_NEEDED = "ONNX files need onnx, onnxscript and onnxruntime", "export"
 
 
 def require(settings: Settings) -> None:
@@ -201,27 +202,16 @@ def _take_pictures(proto: Any, card: Card) -> None:
 
 
 def _onnx() -> ModuleType:
-    try:
+    with needing(*_NEEDED):
         import onnx
         import onnxscript  # noqa: F401  torch's exporter needs it
-    except ImportError as error:
-        raise _missing(error) from error
     return onnx
 
 
 def _onnxruntime() -> Any:
-    try:
+    with needing(*_NEEDED):
         import onnxruntime
-    except ImportError as error:
-        raise _missing(error) from error
     return onnxruntime
-
-
-def _missing(error: ImportError) -> ExportError:
-    return ExportError(
-        f"ONNX files need onnx, onnxscript and onnxruntime ({error}): pip install "
-        '"torchreid-magnifier[export]"'
-    )
 
 
 @contextmanager

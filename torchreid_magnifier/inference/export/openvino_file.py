@@ -12,11 +12,12 @@ from torch.export import ExportedProgram
 
 from ...hub.card import CARD_KEY, Card
 from . import onnx_file
-from .errors import ExportError
+from .errors import ExportError, needing
 from .program import INPUT, PICTURES, output_names, to_pictures
 from .settings import Contents, Run, Settings
 
 SUFFIX, WEIGHTS = ".xml", ".bin"
+_NEEDED = "OpenVINO's files need openvino, and of int8 nncf", "openvino"
 _CARD = CARD_KEY.replace(".", "_")  # a path in its records has dots
 
 
@@ -124,25 +125,14 @@ def _with_pictures(model: Any, card: Card) -> Any:
 
 
 def _openvino() -> Any:
-    try:
+    with needing(*_NEEDED):
         import openvino
         import openvino.preprocess
-    except ImportError as error:
-        raise _missing(error) from error
     return openvino
 
 
 def _nncf() -> Any:
     os.environ.setdefault("NNCF_CI", "1")  # without it, nncf reports its use over the network
-    try:
+    with needing(*_NEEDED):
         import nncf
-    except ImportError as error:
-        raise _missing(error) from error
     return nncf
-
-
-def _missing(error: ImportError) -> ExportError:
-    return ExportError(
-        f"OpenVINO's files need openvino, and of int8 nncf ({error}): pip install "
-        '"torchreid-magnifier[openvino]"'
-    )
