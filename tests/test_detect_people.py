@@ -1,9 +1,7 @@
 """The example of detectors: made ONNX files in each layout, and one of torchvision's, untrained."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+import programs
 import pytest
 import torch
 from PIL import Image
@@ -21,11 +19,7 @@ SCORES, CLASSES = [0.9, 0.8, 0.3, 0.7], [0, 0, 0, 1]
 
 @pytest.fixture(scope="module")
 def example():
-    path = Path(__file__).parents[1] / "examples" / "detect_people.py"
-    spec = importlib.util.spec_from_file_location("detect_people", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.load("examples/detect_people.py")
 
 
 @pytest.fixture(scope="module")

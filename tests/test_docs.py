@@ -2,11 +2,11 @@
 
 import ast
 import importlib
-import importlib.util
 import re
 import shlex
 from pathlib import Path
 
+import programs
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -35,10 +35,7 @@ def commands():
 @pytest.fixture(scope="module")
 def parser():
     """``parser("masks")`` is what that command parses its arguments with."""
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    return hooks.parser
+    return programs.load("docs/hooks.py").parser
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

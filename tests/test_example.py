@@ -1,13 +1,12 @@
 """The example of the Python API runs as it is written, but for its length."""
 
-import importlib.util
 from functools import partial
-from pathlib import Path
+
+import programs
 
 from torchreid_magnifier import read_checkpoint
 from torchreid_magnifier.synthetic import Settings, generate
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "train_magnifiernet.py"
 # A batch of 32 images takes 8 people; torchreid ranks 50 images at least.
 FEW = Settings(train_ids=8, test_ids=8, distractors=5)
 
@@ -16,9 +15,7 @@ def test_both_stages_of_the_example(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "torchreid_magnifier.synthetic.dataset.generate", partial(generate, settings=FEW)
     )
-    spec = importlib.util.spec_from_file_location("example", EXAMPLE)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = programs.load("examples/train_magnifiernet.py")
     monkeypatch.chdir(tmp_path)
     weights = example.train(1, "triplet", epochs=1, lr=2e-3)
     weights = example.train(2, "triplet_sd", epochs=1, lr=2e-4, weights=weights)

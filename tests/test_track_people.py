@@ -1,9 +1,7 @@
 """The example of trackers: drawn people who walk behind one another, by three trackers."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
+import programs
 import pytest
 import torch
 from torchreid import models as torchreid_models
@@ -17,10 +15,7 @@ for module in ("motmetrics", "trackeval"):
 
 @pytest.fixture(scope="module")
 def example():
-    path = Path(__file__).parents[1] / "examples" / "track_people.py"
-    spec = importlib.util.spec_from_file_location("track_people", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = programs.load("examples/track_people.py")
     module.FRAMES = 40
     return module
 

@@ -1,12 +1,12 @@
 """The recipe of the Market-1501 weights, on noise: what it writes, and that it can be killed."""
 
 import csv
-import importlib.util
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import programs
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -16,16 +16,12 @@ from torchreid import models as torchreid_models
 from torchreid_magnifier import open_network
 from torchreid_magnifier.errors import MagnifierError
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "train_market1501.py"
 TINY = ["--batch", "8", "--precision", "float32", "--phases", "32x16:1,48x32:1"]
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("train_market1501", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.load("examples/train_market1501.py")
 
 
 @pytest.fixture(scope="module")
