@@ -50,7 +50,7 @@ from torchreid_magnifier.inference.search import recall, search
 
 SIZE, LATENT = 4096, 64
 LOOKS = 200
-MILVUS = ("milvus-flat", "milvus-hnsw")
+MILVUS = ("milvus-flat", "milvus-hnsw", "milvus-ivf_flat")
 INDEXES = ("exact", *KINDS, *MILVUS)
 PICTURES = 10  # of each person
 QUERIES = 100
