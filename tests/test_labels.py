@@ -86,6 +86,8 @@ def of_one_image(key, people_key, **more):
     def write(folder, skeleton, people):
         for name in ("c1/0001", "c2/0002"):
             path = folder / f"{name}_keypoints.json"
+            if people_key == "instance_info":
+                path = folder / f"{name.replace('/', '/results_')}.json"
             path.parent.mkdir(parents=True)
             entries = [{key: person, **more} for person in people]
             if more.get("apart"):
@@ -122,6 +124,7 @@ KEYPOINT_FILES = {
     "CrowdPose": ("crowdpose", in_one_file(annotations)),
     "PoseTrack": ("posetrack", in_one_file(annotations)),
     "MMPose": ("halpe26", of_one_image("keypoints", None, apart=True)),
+    "MMPose, its demos": ("wholebody", of_one_image("keypoints", "instance_info", apart=True)),
     "OpenPifPaf": ("coco", of_one_image("keypoints", None, score=0.8)),
     "KPR": ("coco", of_one_image("keypoints", None, is_target=True)),
     "a mapping": ("coco", in_one_file(mapping)),

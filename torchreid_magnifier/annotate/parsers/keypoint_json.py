@@ -7,8 +7,9 @@ What a file is shows in its content:
 * results, a list with ``image_id`` or ``file_name``, ``keypoints`` and ``score`` (of COCO and
   AlphaPose); numbers of images need a file with COCO's ``images`` beside it;
 * the people of one image, which the file is named after: ``people`` (OpenPose), ``bodies``
-  (AlphaPose with ``--format cmu``), or a list of ``keypoints`` (OpenPifPaf, MMPose), with
-  ``is_target`` of KPR, whose negative prompts are the others;
+  (AlphaPose with ``--format cmu``), ``instance_info`` (MMPose's and Sapiens's demos), or a list of
+  ``keypoints`` (OpenPifPaf, MMPose), with ``is_target`` of KPR, whose negative prompts are the
+  others;
 * a mapping of image path to any of these people, or to the keypoints of one.
 """
 
@@ -29,7 +30,8 @@ from ..skeletons import SKELETONS, skeleton_named, skeleton_of
 Poses = dict[str, list[Pose]]  # by the image's path or name, "/" between folders
 
 _ENDINGS = ("_keypoints", ".predictions")  # after the image's name: OpenPose, KPR; OpenPifPaf
-_PEOPLE = ("people", "bodies")
+_OF_DEMO, _DEMO_START = "instance_info", "results_"  # what MMPose's demos write, and into what file
+_PEOPLE = ("people", "bodies", _OF_DEMO)
 _KEYPOINTS = ("keypoints", "pose_keypoints_2d", "joints")
 _SCORES = "keypoint_scores"  # beside x and y in MMPose's files
 _FEET = "foot_kpts"  # beside the keypoints in COCO-WholeBody's files
@@ -120,6 +122,9 @@ class _Reader:
             return {}  # their numbers are all that other files need of it
         elif name is not None or _is_of_one_image(content):
             name = image_of(file) if name is None else name
+            if isinstance(content, dict) and _OF_DEMO in content:
+                path = Path(name)
+                name = path.with_name(path.name.removeprefix(_DEMO_START)).as_posix()
             poses[name] = []
             entries = ((name, person) for person in _people(content))
         elif isinstance(content, dict):
