@@ -1,10 +1,11 @@
 """Compare an engine of TensorRT with the ONNX file that it was built from, on drawn people.
 
-It needs a GPU, and TensorRT 10's Python package.
+It needs a GPU, and the Python package of TensorRT 10.12 or newer.
 
-torchreid-magnifier export --out network.onnx
-trtexec --onnx=network.onnx --fp16 --saveEngine=network.plan --minShapes=images:1x3x256x128 \\
-        --optShapes=images:16x3x256x128 --maxShapes=images:64x3x256x128
+torchreid-magnifier export --precision float16 --out network.onnx
+trtexec --onnx=network.onnx --stronglyTyped --saveEngine=network.plan \\
+        --minShapes=images:1x3x256x128 --optShapes=images:16x3x256x128 \\
+        --maxShapes=images:64x3x256x128
 python examples/check_tensorrt.py network.onnx network.plan
 """
 
