@@ -24,7 +24,6 @@ import math
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +48,7 @@ from torchreid_magnifier.images import open_image
 from torchreid_magnifier.losses.batch_hard_triplet import BatchHardTripletLoss
 from torchreid_magnifier.training.optim import use_fused, without_decay
 from torchreid_magnifier.training.resume import random_state, set_random_state
+from torchreid_magnifier.training.teacher import open_file
 
 SOURCE = "market1501_masks"
 HEIGHT, WIDTH = 128, 64  # of Market-1501's files
@@ -112,20 +112,6 @@ def read(root: Path) -> Images:
     )
 
 
-def open_teacher(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], int, int]:
-    """Return a function from an image (1, 3, H, W), float32 0..255, to its embedding; H and W."""
-    if path.suffix == ".xml":
-        import openvino
-
-        network = openvino.Core().compile_model(path, "CPU")
-        return lambda image: network(image)[0].ravel(), *network.input(0).shape[2:]
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    given = session.get_inputs()[0]
-    return lambda image: session.run(None, {given.name: image})[0].ravel(), *given.shape[2:]
-
-
 def teach(path: Path, order: str, images: Images, cache: Path) -> Tensor:
     """Return the teacher's embeddings (N, D) of length 1; computed once, then kept in a file.
 
@@ -136,7 +122,7 @@ def teach(path: Path, order: str, images: Images, cache: Path) -> Tensor:
         found = torch.load(cache, weights_only=True)
         if {key: found[key] for key in made_of} == made_of:
             return found["embeddings"]
-    embed, height, width = open_teacher(path)
+    embed, (*_, height, width), _ = open_file(path)
     rows = []
     for image in images.pixels[..., ::-1] if order == "bgr" else images.pixels:
         x = cv2.resize(np.ascontiguousarray(image), (width, height)).transpose(2, 0, 1)

@@ -1,9 +1,10 @@
 """The base class of the errors that this package raises on purpose, and how they list things."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-_LISTED = 5  # lines of a kind that a message shows
+LISTED = 5  # lines of a kind that a message shows
 
 
 class MagnifierError(Exception):
@@ -16,11 +17,20 @@ class MagnifierError(Exception):
     exit_status = 2  # what was given is wrong; 1 for what went wrong on the way
 
 
-def listed(what: str, lines: Sequence[str]) -> str:
+@contextmanager
+def needing(what: str, extra: str, kind: type[Exception]) -> Iterator[None]:
+    """Make an import that fails an error of a ``kind``: what needs what, and the extra with it."""
+    try:
+        yield
+    except ImportError as error:
+        raise kind(f'{what} ({error}): pip install "torchreid-magnifier[{extra}]"') from error
+
+
+def listed(what: str, lines: Sequence[object], most: int = LISTED) -> str:
     """Return the number of lines of a kind and the first of them, as text of several lines."""
-    shown = [f"{what}: {len(lines)}", *(f"  {line}" for line in lines[:_LISTED])]
-    if len(lines) > _LISTED:
-        shown.append(f"  ... and {len(lines) - _LISTED} more")
+    shown = [f"{what}: {len(lines)}", *(f"  {line}" for line in lines[:most])]
+    if len(lines) > most:
+        shown.append(f"  ... and {len(lines) - most} more")
     return "\n".join(shown)
 
 

@@ -15,7 +15,12 @@ from torchreid import models as torchreid_models
 from torchreid import optim as torchreid_optim
 
 from torchreid_magnifier.models import list_models
-from torchreid_magnifier.training.config import default_config, merge_file, optimizer_arguments
+from torchreid_magnifier.training.config import (
+    OPTIMIZER_OPTIONS,
+    arguments,
+    default_config,
+    merge_file,
+)
 from torchreid_magnifier.training.engine import Engine
 from torchreid_magnifier.training.optim import use_fused
 
@@ -133,8 +138,8 @@ def build(contestant: Contestant, device: str) -> Runner:
         model.set_grad_checkpointing()
     elif contestant.way == COMPILED:
         model.compile()
-    optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
-    arguments: dict[str, Any] = {
+    optimizer = torchreid_optim.build_optimizer(model, **arguments(cfg, OPTIMIZER_OPTIONS))
+    given: dict[str, Any] = {
         "margin": cfg.loss.triplet.margin,
         "weight_t": cfg.loss.triplet.weight_t,
         "weight_x": cfg.loss.triplet.weight_x,
@@ -147,9 +152,9 @@ def build(contestant: Contestant, device: str) -> Runner:
     engine: torchreid_engine.Engine
     if contestant.source == OURS:
         use_fused(optimizer)
-        engine = Engine(data, model, optimizer, **arguments)
+        engine = Engine(data, model, optimizer, **given)
     else:
-        engine = torchreid_engine.ImageTripletEngine(data, model, optimizer, **arguments)
+        engine = torchreid_engine.ImageTripletEngine(data, model, optimizer, **given)
     return Runner(model, embed, prepare, engine.forward_backward)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import MagnifierError
+from ..errors import MagnifierError, needing
 from ..figures import RIGHT, UNKNOWN
 from ..files import read_text
 from ..images import IMAGE_ENDINGS, open_image
@@ -298,12 +298,8 @@ def import_gradio() -> Any:
         RetrievalError: it is not installed.
     """
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
-    try:
+    with needing("the page needs gradio", "app", RetrievalError):
         return importlib.import_module("gradio")
-    except ImportError as error:
-        raise RetrievalError(
-            'the page needs gradio, which is not installed: pip install "torchreid-magnifier[app]"'
-        ) from error
 
 
 def style() -> str:

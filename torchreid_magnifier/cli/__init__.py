@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ..distributed.launch import launched, leave_last, printing_once
 from ..distributed.processes import FailedElsewhere
-from ..errors import MagnifierError
+from ..errors import MagnifierError, listed
 
 COMMANDS = {
     "train": "train and test from the YAML files of torchreid's main.py, one stage or several",
@@ -90,3 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             text = text.rstrip().rsplit(f"{type(error).__name__}: ", 1)[-1]
         print(f"torchreid-magnifier {' '.join(words)}: error: {text}", file=sys.stderr)
         return error.exit_status if isinstance(error, MagnifierError) else FAILED
+
+
+def report(what: str, lines: Sequence[object], most: int = sys.maxsize) -> int:
+    """Print how many problems there are, if any, and at most so many; return the exit status."""
+    if lines:
+        print(listed(what, lines, most), file=sys.stderr)
+    return FAILED if lines else 0

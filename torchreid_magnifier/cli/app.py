@@ -8,6 +8,7 @@ from ..app.looking import open_album
 from ..app.serving import LOCAL, serve
 from ..inference.decide import Calibration
 from ..inference.embeddings import card_of, require_comparable
+from . import report
 from .arguments import Parser, add_calibration, add_path
 from .network_options import add_network_options, chosen_network
 
@@ -20,17 +21,15 @@ def main(argv: Sequence[str]) -> int:
     if calibration:
         require_comparable(calibration.made, card_of(network), "the calibration", "--weights")
     album, problems = open_album(network, args.gallery) if args.gallery else (None, [])
-    if problems:
-        lines = [f"pictures that could not be used: {len(problems)}", *problems]
-        print("\n  ".join(lines), file=sys.stderr)
+    report("pictures that could not be used", problems)
     if args.host not in LOCAL:
         print(f"whoever can reach {args.host} can use this page", file=sys.stderr)
-    serve(network, album, calibration, args.same_at, args.host, args.port, _say)
+
+    def say(address: str) -> None:
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+
+    serve(network, album, calibration, args.same_at, args.host, args.port, say)
     return 0
-
-
-def _say(address: str) -> None:
-    print(f"{address} (Ctrl-C ends it)", flush=True)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -65,9 +65,9 @@ def add_path(parser: Any, name: str, help: str, metavar: str = "FILE", **more: A
     parser.add_argument(name, type=Path, metavar=metavar, help=help, **more)
 
 
-def add_flag(parser: Any, name: str, help: str) -> None:
+def add_flag(parser: Any, name: str, help: str, **more: Any) -> None:
     """Add an option without a value."""
-    parser.add_argument(name, action="store_true", help=help)
+    parser.add_argument(name, action="store_true", help=help, **more)
 
 
 def add_count(parser: Any, name: str, default: int, help: str) -> None:

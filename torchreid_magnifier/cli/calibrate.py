@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..evaluation.shared_parts import SHARE
 from ..figures import check_picture, save
@@ -73,22 +72,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_network_options(parser)
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", metavar="NAME", help="registered dataset")
-    images.add_argument(
+    add_path(
+        images,
         "--images",
-        type=Path,
-        metavar="FOLDER",
-        help="a folder for each person in it, named as you like; the camera is a folder below "
-        "that, or in the name of a file, as in 0002_c1s1_000451.jpg",
+        "a folder for each person in it, named as you like; the camera is a folder below that, or "
+        "in the name of a file, as in 0002_c1s1_000451.jpg",
+        "FOLDER",
     )
     add_root(parser)
     what = "of the dataset (default: test; a network knows the people that it was trained on)"
     parser.add_argument("--split", choices=("train", "test"), default="test", help=what)
-    parser.add_argument(
-        "--same-camera",
-        action="store_true",
-        help="pairs of images by one camera count, too; they are easier than what a system of "
-        "several cameras meets",
-    )
+    what = "pairs of images by one camera count, too; they are easier than what a system of "
+    add_flag(parser, "--same-camera", f"{what}several cameras meets")
     add_flag(parser, "--parts", "similarities over shared parts, for 'search --parts'")
     what = "of false matches (default: 10%% 1%% 0.1%%)"
     parser.add_argument("--rates", type=rate, nargs="+", default=RATES, metavar="RATE", help=what)

@@ -21,19 +21,13 @@ def main(argv: Sequence[str]) -> int:
         f"On generated pedestrians: train {WHOLE} in its two stages, and {GLOBAL} "
         "alike; test them on all and on occluded queries; write a table and pictures.",
     )
-    parser.add_argument(
-        "folder",
-        type=Path,
-        nargs="?",
-        metavar="FOLDER",
-        help="images of people, one each, which the network that comes with the package searches "
-        "first, in seconds; drawn people without",
-    )
+    what = "images of people, one each, which the network that comes with the package searches "
+    what += "first, in seconds; drawn people without"
+    add_path(parser, "folder", what, "FOLDER", nargs="?")
     what = "folder for everything that is written (default: %(default)s)"
     add_path(parser, "--out", what, "DIR", default=Path("magnifier-demo"))
-    parser.add_argument(
-        "--seed", type=int, default=1, help="of weights, batches, augmentation (default: 1)"
-    )
+    what = "of weights, batches, augmentation (default: 1)"
+    parser.add_argument("--seed", type=int, default=1, help=what)
     args = parser.parse_args(argv)
     print(run(args.out, Settings(seed=args.seed), args.folder))
     print(f"\nPictures and numbers are in {args.out}{os.sep}: begin with results.md")

@@ -10,7 +10,7 @@ from ..inference.embedding_files import read_embeddings
 from ..inference.evaluate import evaluate, reassociate_tracks
 from ..inference.explain.rankings import EvaluationSet, read_evaluation_set
 from ..inference.report import as_html, as_json, as_text
-from .arguments import Parser, add_batch_size, add_count, add_path
+from .arguments import Parser, add_batch_size, add_count, add_flag, add_path
 from .datasets import add_root, check_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -73,22 +73,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_count(parser, "--gap", 30, "… frames (default: 30)")
     add_count(parser, "--stride", 1, "… asked with in frames that are multiples of N (default: 1)")
     add_root(parser)
-    parser.add_argument("--flip", action="store_true", help="with each image's mirror image too")
-    parser.add_argument("--rerank", action="store_true", help="re-ranked too (k-reciprocal)")
-    parser.add_argument("--branches", action="store_true", help="each branch by itself too")
+    add_flag(parser, "--flip", "with each image's mirror image too")
+    add_flag(parser, "--rerank", "re-ranked too (k-reciprocal)")
+    add_flag(parser, "--branches", "each branch by itself too")
     what = "with all images of the query's person by its camera too, pooled so"
     parser.add_argument("--multi-query", dest="pooling", choices=POOLINGS, help=what)
-    parser.add_argument(
-        "--open-set",
-        dest="strangers",
-        action="store_true",
-        help="with half of the people out of the gallery too: who is found at 1 and 10 %% of false "
-        "alarms",
-    )
+    what = "with half of the people out of the gallery too: who is found at 1 and 10 %% of false "
+    add_flag(parser, "--open-set", f"{what}alarms", dest="strangers")
     add_count(parser, "--draws", 10, "of that half (default: 10)")
     what = "by the body parts that both pictures show too, for people who are partly hidden"
-    parser.add_argument("--parts", dest="shared_parts", action="store_true", help=what)
-    parser.add_argument("--cameras", action="store_true", help="the queries of each camera too")
+    add_flag(parser, "--parts", what, dest="shared_parts")
+    add_flag(parser, "--cameras", "the queries of each camera too")
     add_batch_size(parser, default=64)
     add_path(parser, "--json", "write all numbers there")
     add_path(parser, "--html", "write a page with curves there")

@@ -1,12 +1,11 @@
 """``torchreid-magnifier export``: a trained network as one file for other programs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..inference.export import Settings, check_target, export_network
 from ..inference.export.settings import PRECISIONS
 from ..inference.sources import find_sources
-from .arguments import Parser, add_flag
+from .arguments import Parser, add_flag, add_path
 from .datasets import add_dataset, chosen_dataset
 from .network_options import add_network_options, chosen_network
 
@@ -20,26 +19,17 @@ def main(argv: Sequence[str]) -> int:
         "time. The file is compared with the network before it is put in place.",
     )
     add_network_options(parser, device=False)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="file to write, which must not exist: NAME.onnx for ONNX, NAME.xml for OpenVINO (and "
-        "NAME.bin), NAME.pt2 for a program of torch.export",
-    )
+    what = "file to write, which must not exist: NAME.onnx for ONNX, NAME.xml for OpenVINO (and "
+    what += "NAME.bin), NAME.pt2 for a program of torch.export"
+    add_path(parser, "--out", what, required=True)
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
     add_flag(parser, "--pictures", "uint8 pictures of any size in: resized inside")
-    parser.add_argument(
-        "--calibration", metavar="FOLDER", help="pictures for int8 (default: drawn people)"
-    )
-    parser.add_argument(
-        "--images", metavar="FOLDER", help="pictures to compare on (default: drawn people)"
-    )
+    what = "(default: drawn people)"
+    parser.add_argument("--calibration", metavar="FOLDER", help=f"pictures for int8 {what}")
+    parser.add_argument("--images", metavar="FOLDER", help=f"pictures to compare on {what}")
     add_dataset(parser, "to compare on, rank-1 and mAP included")
-    parser.add_argument(
-        "--opset", type=int, metavar="N", help="version of ONNX's operators (default: 18)"
-    )
+    what = "version of ONNX's operators (default: 18)"
+    parser.add_argument("--opset", type=int, metavar="N", help=what)
     args = parser.parse_args(argv)
     settings = Settings(args.precision, args.pictures, args.opset)
     check_target(args.out, settings)

@@ -1,13 +1,12 @@
 """``torchreid-magnifier extract``: the embeddings of images and videos, in one file."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ..distributed.launch import joined_on, printing_once
 from ..inference.detections import Detections, read_sources
 from ..inference.extract import extract
-from . import FAILED
+from . import report
 from .arguments import Parser, add_batch_size, add_count, add_flag, add_path
 from .network_options import add_network_options, chosen_network
 
@@ -38,11 +37,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"{args.out}: {written}")
     if isinstance(sources, Detections) and sources.left_out:
         print(sources.text_of_left_out())
-    if written.problems:
-        lines = [f"pictures or videos that could not be used: {len(written.problems)}"]
-        print("\n  ".join(lines + written.problems), file=sys.stderr)
-        return FAILED
-    return 0
+    return report("pictures or videos that could not be used", written.problems)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -69,16 +64,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="people in each SOURCE, which is a video or a folder of frames then: a .txt of "
         "MOTChallenge, a .json of COCO, a .csv, or a folder of YOLO's .txt",
     )
-    parser.add_argument(
-        "--min-score", type=float, metavar="S", help="… leave out boxes of a lower score"
-    )
+    what = "… leave out boxes of a lower score"
+    parser.add_argument("--min-score", type=float, metavar="S", help=what)
     what = "… of people (default: 1 of COCO, 0 of YOLO, else all)"
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help=what)
     add_flag(parser, "--tracklets", "… write one embedding for each track")
     what = "of videos, and of frames with boxes, take every Nth frame (default: all)"
     add_count(parser, "--every", 1, what)
     add_flag(parser, "--parts", "keep the features of body parts too, for 'search --parts'")
-    parser.add_argument("--fp16", action="store_true", help="keep the embeddings as float16")
+    add_flag(parser, "--fp16", "keep the embeddings as float16")
     add_batch_size(parser)
     add_count(parser, "--workers", 4, "threads that read pictures (default: 4)")
     add_flag(parser, "--overwrite", "replace FILE, and an unfinished run with other settings")

@@ -1,16 +1,15 @@
 """``torchreid-magnifier gallery``: people enrolled in a gallery, and removed from it."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 
-from ..errors import listed
+from ..errors import LISTED
 from ..inference.enrol import enrolled
 from ..inference.errors import RetrievalError
 from ..inference.gallery import open_gallery
 from ..training.config import ConfigError
-from . import FAILED
+from . import report
 from .actions import Action, run_action
 from .arguments import add_path
 from .network_options import add_network_options, chosen_network
@@ -34,9 +33,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("gallery", metavar="GALLERY", help=f"{_GALLERY}; a new one is made")
-    parser.add_argument(
-        "sources", nargs="*", metavar="SOURCE", help="pictures as for extract, or its file"
-    )
+    what = "pictures as for extract, or its file"
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help=what)
     what = "in place of SOURCE: FOLDER/<person>/[<camera>/]image"
     add_path(parser, "--people", what, "FOLDER")
     what = "says of SOURCE: path, and person, camera, time (also frame, track)"
@@ -52,9 +50,7 @@ def _add(args: argparse.Namespace) -> int:
     with closing(open_gallery(args.gallery, found.card)) as gallery:
         more = gallery.add(found)
         print(f"{args.gallery}: {more} new of {len(found)}, {len(gallery)} in all")
-    if problems:
-        print(listed("pictures that could not be used", problems), file=sys.stderr)
-    return FAILED if problems else 0
+    return report("pictures that could not be used", problems, LISTED)
 
 
 def _remove_options(parser: argparse.ArgumentParser) -> None:

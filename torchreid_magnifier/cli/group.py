@@ -1,9 +1,7 @@
 """``torchreid-magnifier group``: who is who in pictures of people whom nobody has named."""
 
 import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from ..inference.embeddings import require_comparable
 from ..inference.explain.sheets import groups_sheet
 from ..inference.group import METHODS, agreement, group, groups_as_csv, read_names, write_folders
 from ..inference.search import read_pictures
-from . import FAILED
+from . import report
 from .arguments import Parser, add_calibration, add_path
 from .network_options import add_network_options, chosen_network
 
@@ -46,10 +44,7 @@ def main(argv: Sequence[str]) -> int:
     if args.out:
         figure, missing = groups_sheet(pictures, found, _DRAWN)
         save(figure, args.out)
-        if missing:
-            lines = [f"drawn as grey, because they cannot be read here: {len(missing)}"]
-            print("\n  ".join([*lines, *map(str, missing)]), file=sys.stderr)
-            return FAILED
+        return report("drawn as grey, because they cannot be read here", missing)
     return 0
 
 
@@ -74,11 +69,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_path(parser, "--csv", "path, frame, person of each")
     add_path(parser, "--folders", "new folder: a copy of each image, by person", "DIR")
     add_path(parser, "--out", f"a picture of the {_DRAWN} people seen most")
-    parser.add_argument(
-        "--people",
-        type=Path,
-        metavar="FILE|DIR",
-        help="who they are, to compare with: a table with path and person, or the folder whose "
-        "folders are the people",
-    )
+    what = "who they are, to compare with: a table with path and person, or the folder whose "
+    add_path(parser, "--people", f"{what}folders are the people", "FILE|DIR")
     return parser.parse_args(argv)

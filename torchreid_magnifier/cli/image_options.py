@@ -65,7 +65,8 @@ def check_sidecars(
     print(f"with a {files.name} that fits: {len(found.files)}")
     for kind in files.kinds:
         print(f"{kind}: {len(found.problems.get(kind, []))}")
-    print(*lines, sep="\n", end="\n" if lines else "")
+    for line in lines:
+        print(line)
     if found.problems:
         print(files.report(found, image_arguments(args), images.top), file=sys.stderr)
     return FAILED if found.problems else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 
 from .. import __version__
@@ -19,13 +18,14 @@ from ..annotate.skeletons import SKELETONS
 from ..annotate.survey import survey_masks
 from ..annotate.writing import doubts_of
 from ..data.masks import MASKS
-from ..errors import listed
+from ..errors import LISTED, listed
 from ..parts import FOREGROUND, PARTS
-from . import FAILED
+from . import report
 from .actions import Action, run_action
 from .arguments import add_batch_size, add_count, add_flag
 from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 
+_OF_KEYPOINTS = ("names", "min_score", "skeleton", "absent_is_nobody")
 _WORKERS = 8  # a process with a network takes 1 to 2 GB
 
 
@@ -38,11 +38,7 @@ def main(argv: Sequence[str]) -> int:
     actions: dict[str, Action] = {
         "make": ("write the labels", _make_options, _make),
         "import": ("write the labels from another parser's", _import_options, _import),
-        "formats": (
-            "print the classes of other parsers, as parts",
-            _formats_options,
-            _formats,
-        ),
+        "formats": ("print the classes of other parsers, as parts", _formats_options, _formats),
         "check": ("read all labels and name their problems", _check_options, _check),
         "show": sheet_action(MASKS, "masks.png"),
     }
@@ -74,17 +70,8 @@ def _make(args: argparse.Namespace) -> int:
     """Write a label map for each image that has none: the image root's folder with _ps_label added,
     the same path below it, .png. A run that was killed goes on when it is started again."""
     images = chosen_images(args)
-    parser = choose_parser(
-        args.parser,
-        images,
-        keypoints=args.keypoints,
-        names=args.names,
-        min_score=args.min_score,
-        skeleton=args.skeleton,
-        absent_is_nobody=args.absent_is_nobody,
-        model=args.model,
-        weights=args.weights,
-    )
+    own = ("keypoints", "model", "weights", *_OF_KEYPOINTS)
+    parser = choose_parser(args.parser, images, **{name: getattr(args, name) for name in own})
     problems = make_masks(
         images,
         parser.make,
@@ -125,23 +112,16 @@ def _import(args: argparse.Namespace) -> int:
     images = chosen_images(args)
     keypoints: KeypointFiles | None = None
     if args.keypoints:
-        keypoints = keypoint_files(
-            args.keypoints,
-            images,
-            args.names,
-            args.min_score,
-            args.skeleton,
-            args.absent_is_nobody,
-        )
+        chosen = {name: getattr(args, name) for name in _OF_KEYPOINTS}
+        keypoints = keypoint_files(args.keypoints, images, **chosen)
     source = LabelFiles(args.format, args.labels, images, keypoints)
     problems = import_masks(images, source, workers=args.workers, overwrite=args.overwrite)
     return _report(images, problems)
 
 
 def _formats_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "formats", nargs="*", metavar="FORMAT", help=f"of {', '.join(FORMATS)} (default: all)"
-    )
+    what = f"of {', '.join(FORMATS)} (default: all)"
+    parser.add_argument("formats", nargs="*", metavar="FORMAT", help=what)
 
 
 def _formats(args: argparse.Namespace) -> int:
@@ -155,12 +135,9 @@ def _formats(args: argparse.Namespace) -> int:
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser)
-    parser.add_argument(
-        "--without",
-        choices=[PARTS[part] for part in FOREGROUND],
-        metavar="PART",
-        help="list the images in whose labels a part does not appear",
-    )
+    what = "list the images in whose labels a part does not appear"
+    names = [PARTS[part] for part in FOREGROUND]
+    parser.add_argument("--without", choices=names, metavar="PART", help=what)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -183,19 +160,17 @@ def _add_keypoint_options(parser: argparse.ArgumentParser, use: str) -> None:
     parser.add_argument("--skeleton", choices=SKELETONS, help=what)
     what = "an image that no file names shows nobody, as in AlphaPose's results (default: stop)"
     add_flag(parser, "--absent-is-nobody", what)
-    parser.add_argument(
-        "--names", metavar="FILE", help="paths of all images that the rows of .mat files belong to"
-    )
-    parser.add_argument(
-        "--min-score", type=float, help="leave out joints below it (default: as the source is)"
-    )
+    what = "paths of all images that the rows of .mat files belong to"
+    parser.add_argument("--names", metavar="FILE", help=what)
+    what = "leave out joints below it (default: as the source is)"
+    parser.add_argument("--min-score", type=float, help=what)
 
 
 def _add_writing_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers`` and ``--overwrite``."""
     what = f"work on so many batches at once (default: one for each core, {_WORKERS} at most)"
     add_count(parser, "--workers", min(os.cpu_count() or 1, _WORKERS), what)
-    parser.add_argument("--overwrite", action="store_true", help="make existing labels anew")
+    add_flag(parser, "--overwrite", "make existing labels anew")
 
 
 def _report(images: Images, problems: Sequence[str]) -> int:
@@ -205,6 +180,4 @@ def _report(images: Images, problems: Sequence[str]) -> int:
     if doubts := doubts_of(images, MASKS):
         lines = [f"{path}: {why}" for path, why in doubts.items()]
         print("\n" + listed("people who may not be those meant (masks show --doubtful)", lines))
-    if problems:
-        print(listed("images without labels", problems), file=sys.stderr)
-    return FAILED if problems else 0
+    return report("images without labels", problems, LISTED)

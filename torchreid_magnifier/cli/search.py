@@ -21,8 +21,8 @@ from ..inference.search import (
     search,
 )
 from ..training.config import ConfigError
-from . import FAILED
-from .arguments import Parser, add_calibration, add_path, positive
+from . import report
+from .arguments import Parser, add_calibration, add_flag, add_path, positive
 from .network_options import add_device
 
 _DRAWN = 20  # queries, at most
@@ -67,10 +67,7 @@ def main(argv: Sequence[str]) -> int:
         )
         save(figure, args.out)
         print(f"{args.out}: {line}")
-        if missing:
-            lines = [f"drawn as grey, because they cannot be read here: {len(missing)}"]
-            print("\n  ".join([*lines, *map(str, missing)]), file=sys.stderr)
-            return FAILED
+        return report("drawn as grey, because they cannot be read here", missing)
     return 0
 
 
@@ -126,12 +123,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "approximate",
     )
     add_path(parser, "--index-file", "keep the index of FAISS here, and use it if it is here")
-    parser.add_argument(
-        "--parts",
-        action="store_true",
-        help="compare the body parts that both pictures show, for people who are partly hidden; of "
-        "a gallery that was extracted with --parts",
-    )
+    what = "compare the body parts that both pictures show, for people who are partly hidden; of a "
+    add_flag(parser, "--parts", f"{what}gallery that was extracted with --parts")
     add_calibration(
         parser,
         "answer with the nearest or 'unknown', by the similarity that has this rate of false "

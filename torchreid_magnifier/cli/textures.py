@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ..annotate.textures import make_textures
 from ..data.textures import TextureFiles
-from ..errors import listed
-from . import FAILED
+from ..errors import LISTED
+from . import report
 from .actions import Action, run_action
-from .arguments import add_batch_size, positive
+from .arguments import add_batch_size, add_flag, positive
 from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 from .network_options import add_network_options, chosen_network
 
@@ -34,7 +33,7 @@ def _make_options(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser)
     add_network_options(parser, required=True)
     add_batch_size(parser, default=16)
-    parser.add_argument("--overwrite", action="store_true", help="make existing textures anew")
+    add_flag(parser, "--overwrite", "make existing textures anew")
 
 
 def _make(args: argparse.Namespace) -> int:
@@ -47,9 +46,7 @@ def _make(args: argparse.Namespace) -> int:
     )
     print(f"textures in {images.sidecar_root(TextureFiles())}")
     print(f"images without a texture: {len(problems)} of {len(images.paths)}")
-    if problems:
-        print(listed("unreadable images", problems), file=sys.stderr)
-    return FAILED if problems else 0
+    return report("unreadable images", problems, LISTED)
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:

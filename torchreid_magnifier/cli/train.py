@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 
 from yacs.config import CfgNode
 
@@ -10,7 +11,7 @@ from ..distributed.launch import joined, printing_once
 from ..training.checks import check_used
 from ..training.config import DEFAULTS, ConfigError, read_config
 from ..training.run import link_stages, plan, run
-from .arguments import Parser
+from .arguments import Parser, add_flag
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,17 +56,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add_options(parser)
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument(
+    add_flag(
+        ways,
         "--compile",
-        action="store_true",
-        help="have torch.compile translate the model first, which takes minutes; the results "
-        "change by rounding only",
+        "have torch.compile translate the model first, which takes minutes; the results change by "
+        "rounding only",
     )
-    ways.add_argument(
+    add_flag(
+        ways,
         "--gradient-checkpointing",
-        action="store_true",
-        help="compute the backbone's early stages twice instead of keeping them: about a quarter "
-        "less memory for a step that takes 7 %% longer; the results stay the same",
+        "compute the backbone's early stages twice instead of keeping them: about a quarter less "
+        "memory for a step that takes 7 %% longer; the results stay the same",
     )
     return parse(parser, argv)
 
@@ -87,10 +88,9 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
     for name, values in list(vars(args).items()):
         if name == "options" or not isinstance(values, list):
             continue
-        keys = [i for i, value in enumerate(values) if _is_key(value)]
-        if keys:
-            args.options = values[keys[0] :] + args.options
-            setattr(args, name, values[: keys[0]])
+        own = list(takewhile(lambda word: not _is_key(word), values))
+        args.options = values[len(own) :] + args.options
+        setattr(args, name, own)
     return args
 
 

@@ -28,11 +28,7 @@ def main(argv: Sequence[str]) -> int:
     )
     actions: dict[str, Action] = {
         "list": ("print which weights there are", _list_options, _list),
-        "download": (
-            "get the files of weights, and print their paths",
-            _download_options,
-            _download,
-        ),
+        "download": ("get the files of weights, and print their paths", _names_options, _download),
         "verify": ("check the files that are here", _verify_options, _verify),
         "pack": ("make the file for an entry from a checkpoint", _pack_options, _pack),
     }
@@ -40,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--zoo", action="store_true", help="those of torchreid's model zoo instead")
+    add_flag(parser, "--zoo", "those of torchreid's model zoo instead")
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -54,7 +50,7 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _download_options(parser: argparse.ArgumentParser) -> None:
+def _names_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="as 'weights list' prints it")
 
 
@@ -71,9 +67,8 @@ def _download(args: argparse.Namespace) -> int:
 
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="as 'weights list' prints it (default: all)"
-    )
+    what = "as 'weights list' prints it (default: all)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=what)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -112,10 +107,6 @@ def _pack(args: argparse.Namespace) -> int:
     facts = read_facts(args.card) if args.card else {}
     card = pack(args.checkpoint, args.out, args.half, facts)
     entry: dict[str, Any] = {} if card is None else card.to_dict()
-    entry |= {
-        "file": args.out.name,
-        "sha256": sha256(args.out),
-        "size": args.out.stat().st_size,
-    }
+    entry |= {"file": args.out.name, "sha256": sha256(args.out), "size": args.out.stat().st_size}
     print(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True, width=100), end="")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from ..errors import MagnifierError
+from ..errors import MagnifierError, needing
 from ..files import nowhere
 from .processes import ALONE, Processes
 
@@ -103,13 +103,8 @@ def _join(use_gpu: bool) -> Any:
                 f"the launcher was asked to use {what} ({variable}={found}), which this command "
                 "does not: run 'accelerate config' again, or turn it off on its command line"
             )
-    try:
+    with needing("several processes need Hugging Face accelerate", "distributed", LaunchError):
         from accelerate import PartialState
-    except ImportError as error:
-        raise LaunchError(
-            "several processes need Hugging Face accelerate: "
-            'pip install "torchreid-magnifier[distributed]"'
-        ) from error
     try:
         state = PartialState(cpu=not use_gpu, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:

@@ -17,11 +17,12 @@ import numpy as np
 import torch.nn.functional as F
 from scipy.stats import ks_2samp
 
+from ..errors import needing
 from ..evaluation import SharedPartDistances
 from ..files import write_atomically
 from ..hub import Card
 from .embeddings import Embeddings, card_from_json, card_to_json, require_comparable
-from .errors import RetrievalError, missing_extra
+from .errors import RetrievalError
 from .index import Index, as_float
 from .search import search
 from .sources import find_sources
@@ -367,10 +368,8 @@ def calibrate(
     Raises:
         RetrievalError: scikit-learn is not installed.
     """
-    try:
+    with needing("a calibration needs scikit-learn", "search", RetrievalError):
         from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "a calibration") from error
     rates = sorted(rates, reverse=True)
     curves = _Curves(pairs)
     chance = np.random.default_rng(seed)

@@ -14,10 +14,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from ..errors import needing
 from ..files import replacing
 from ..hub import Card
 from .embeddings import Embeddings, card_from_json, card_to_json
-from .errors import RetrievalError, missing_extra
+from .errors import RetrievalError
 
 ENDINGS = (".npz", ".parquet")
 
@@ -170,11 +171,9 @@ def _mapped(path: Path, members: Any, name: str) -> np.ndarray:
 
 
 def _pyarrow() -> Any:
-    try:
+    with needing("Parquet needs pyarrow", "search", RetrievalError):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise missing_extra("pyarrow", "Parquet") from error
     return pyarrow
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..errors import needing
 from ..files import locked, read_text
 from ..hub import Card
 from .embedding_files import is_embedding_file, read_embeddings, require_writable, write_embeddings
@@ -29,7 +30,7 @@ from .embeddings import (
     concatenated,
     require_comparable,
 )
-from .errors import RetrievalError, missing_extra
+from .errors import RetrievalError
 
 LOCAL = ".db"  # what the name of an embedded Milvus ends in
 SERVER = ("http://", "https://", "tcp://", "unix:")
@@ -594,8 +595,6 @@ def _not_empty(embeddings: Embeddings) -> Embeddings:
 
 
 def _pymilvus() -> Any:
-    try:
+    with needing("Milvus needs pymilvus", "milvus", RetrievalError):
         import pymilvus
-    except ImportError as error:
-        raise missing_extra("pymilvus", "Milvus", "milvus") from error
     return pymilvus

@@ -11,9 +11,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..errors import needing
 from ..files import read_text
 from .embeddings import Embeddings
-from .errors import RetrievalError, missing_extra
+from .errors import RetrievalError
 from .index import as_float
 from .sources import NO_FRAME
 
@@ -71,10 +72,8 @@ def group(embeddings: Embeddings, threshold: float, method: Method = "average") 
             embeddings are not finite.
         ValueError: another method.
     """
-    try:
+    with needing("grouping needs scikit-learn", "search", RetrievalError):
         from sklearn.cluster import HDBSCAN, AgglomerativeClustering
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "grouping") from error
     if method not in METHODS:
         raise ValueError(f"expected a method of {', '.join(METHODS)}, found {method!r}")
     count = len(embeddings)
@@ -114,11 +113,9 @@ def agreement(found: np.ndarray, people: Sequence[int | str]) -> Agreement:
         RetrievalError: scikit-learn is not installed.
         ValueError: another number of people.
     """
-    try:
+    with needing("a comparison of groups needs scikit-learn", "search", RetrievalError):
         from sklearn.metrics import adjusted_rand_score
         from sklearn.metrics.cluster import pair_confusion_matrix
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "a comparison of groups") from error
     if len(found) != len(people):
         raise ValueError(f"expected a person for each of {len(found)} pictures, got {len(people)}")
     names = np.unique(np.asarray(people), return_inverse=True)[1]

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from ..errors import needing
 from ..files import replacing
-from .errors import RetrievalError, missing_extra
+from .errors import RetrievalError
 
 METRICS = ("cosine", "euclidean")
 KINDS = ("flat", "hnsw", "ivf")  # of FAISS
@@ -198,10 +199,8 @@ class FaissIndex:
 
 
 def _faiss() -> Any:
-    try:
+    with needing("this index needs faiss-cpu", "search", RetrievalError):
         import faiss
-    except ImportError as error:
-        raise missing_extra("faiss-cpu", "this index") from error
     return faiss
 
 

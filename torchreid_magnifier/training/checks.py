@@ -18,21 +18,8 @@ from ..checkpoint import CheckpointError, read_checkpoint
 from ..data.datasets import MASKS_SUFFIX, TEXTURES_SUFFIX, plain_name
 from ..evaluation.distances import METRICS
 from ..models import ReIDModel
-from ..registry import (
-    OPTIMIZER,
-    build_model,
-    dataset_names,
-    loss_names,
-    model_names,
-    trains_only,
-)
-from .config import (
-    ConfigError,
-    optimizer_arguments,
-    plain,
-    require_known,
-    scheduler_arguments,
-)
+from ..registry import OPTIMIZER, build_model, dataset_names, loss_names, model_names, trains_only
+from .config import OPTIMIZER_OPTIONS, SCHEDULE, ConfigError, arguments, plain, require_known
 from .teacher import open_teacher
 
 # torchreid's build_transforms passes over a name that it does not know without a word.
@@ -359,8 +346,8 @@ def _check_optimizer(cfg: CfgNode, model: nn.Module) -> None:
             "train.fixbase_epoch 0"
         )
     try:
-        optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
-        torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
+        optimizer = torchreid_optim.build_optimizer(model, **arguments(cfg, OPTIMIZER_OPTIONS))
+        torchreid_optim.build_lr_scheduler(optimizer, **arguments(cfg, SCHEDULE))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"section 'train': {error}") from error
 

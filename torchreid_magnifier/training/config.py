@@ -95,70 +95,40 @@ DEFAULTS: dict[str, Any] = {
 
 OPTIONS = "model.options"  # the one key whose value is a mapping
 
-# Which key feeds which argument of torchreid's data manager, optimizer, schedule and engine.
-_DATA = {
-    "root": "data.root",
-    "sources": "data.sources",
-    "targets": "data.targets",
-    "height": "data.height",
-    "width": "data.width",
-    "transforms": "data.transforms",
-    "k_tfm": "data.k_tfm",
-    "norm_mean": "data.norm_mean",
-    "norm_std": "data.norm_std",
+
+def _named(section: str, names: str) -> dict[str, str]:
+    return {name: f"{section}.{name}" for name in names.split()}
+
+
+# Arguments of torchreid's data manager, optimizer, schedule and engine, and the key of each.
+DATA_MANAGER = {
+    **_named("data", "root sources targets height width transforms k_tfm norm_mean norm_std"),
+    **_named("data", "split_id combineall load_train_targets workers"),
+    **_named("sampler", "num_instances num_cams num_datasets train_sampler train_sampler_t"),
     "use_gpu": "use_gpu",
-    "split_id": "data.split_id",
-    "combineall": "data.combineall",
-    "load_train_targets": "data.load_train_targets",
     "batch_size_train": "train.batch_size",
     "batch_size_test": "test.batch_size",
-    "workers": "data.workers",
-    "num_instances": "sampler.num_instances",
-    "num_cams": "sampler.num_cams",
-    "num_datasets": "sampler.num_datasets",
-    "train_sampler": "sampler.train_sampler",
-    "train_sampler_t": "sampler.train_sampler_t",
     "cuhk03_labeled": "cuhk03.labeled_images",
     "cuhk03_classic_split": "cuhk03.classic_split",
     "market1501_500k": "market1501.use_500k_distractors",
 }
-_OPTIMIZER = {
-    "optim": "train.optim",
-    "lr": "train.lr",
-    "weight_decay": "train.weight_decay",
+OPTIMIZER_OPTIONS = {
+    **_named("train", "optim lr weight_decay staged_lr new_layers base_lr_mult"),
     "momentum": "sgd.momentum",
     "sgd_dampening": "sgd.dampening",
     "sgd_nesterov": "sgd.nesterov",
     "rmsprop_alpha": "rmsprop.alpha",
     "adam_beta1": "adam.beta1",
     "adam_beta2": "adam.beta2",
-    "staged_lr": "train.staged_lr",
-    "new_layers": "train.new_layers",
-    "base_lr_mult": "train.base_lr_mult",
 }
-_SCHEDULER = {
-    "lr_scheduler": "train.lr_scheduler",
-    "stepsize": "train.stepsize",
-    "gamma": "train.gamma",
-    "max_epoch": "train.max_epoch",
-}
-_RUN = {
+SCHEDULE = _named("train", "lr_scheduler stepsize gamma max_epoch")
+RUN = {
+    **_named("train", "max_epoch start_epoch fixbase_epoch open_layers print_freq"),
+    **_named("test", "start_eval eval_freq dist_metric normalize_feature visrank visrank_topk"),
+    **_named("test", "ranks rerank"),
     "save_dir": "data.save_dir",
-    "max_epoch": "train.max_epoch",
-    "start_epoch": "train.start_epoch",
-    "fixbase_epoch": "train.fixbase_epoch",
-    "open_layers": "train.open_layers",
-    "start_eval": "test.start_eval",
-    "eval_freq": "test.eval_freq",
     "test_only": "test.evaluate",
-    "print_freq": "train.print_freq",
-    "dist_metric": "test.dist_metric",
-    "normalize_feature": "test.normalize_feature",
-    "visrank": "test.visrank",
-    "visrank_topk": "test.visrank_topk",
     "use_metric_cuhk03": "cuhk03.use_metric_cuhk03",
-    "ranks": "test.ranks",
-    "rerank": "test.rerank",
 }
 
 
@@ -254,24 +224,10 @@ def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def datamanager_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Return the keyword arguments of torchreid's ``ImageDataManager``."""
-    return _select(cfg, _DATA)
-
-
-def optimizer_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Return the keyword arguments of torchreid's ``build_optimizer``, besides the model."""
-    return _select(cfg, _OPTIMIZER)
-
-
-def scheduler_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Return the keyword arguments of torchreid's ``build_lr_scheduler``, besides the optimizer."""
-    return _select(cfg, _SCHEDULER)
-
-
-def run_arguments(cfg: CfgNode) -> dict[str, Any]:
-    """Return the keyword arguments of torchreid's ``Engine.run``."""
-    return _select(cfg, _RUN)
+def arguments(cfg: CfgNode, keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return arguments for torchreid: of ``DATA_MANAGER``, ``OPTIMIZER_OPTIONS``, ``RUN``, …"""
+    values = flatten(cfg)
+    return {argument: values[key] for argument, key in keys.items()}
 
 
 def require_known(key: str, names: Iterable[str], known: Sequence[str]) -> None:
@@ -333,8 +289,3 @@ def _mapping(value: Any, where: str) -> CfgNode:
             f'"{{fusion: lstm}}", found {value!r}'
         )
     return CfgNode(found)
-
-
-def _select(cfg: CfgNode, table: Mapping[str, str]) -> dict[str, Any]:
-    values = flatten(cfg)
-    return {argument: values[key] for argument, key in table.items()}

@@ -22,7 +22,7 @@ from ..errors import MagnifierError
 from ..images import image_size, open_image
 from ..machine import shared_memory
 from ..models.base import RGB, SIDECAR_CHANNELS
-from .config import ConfigError, datamanager_arguments
+from .config import DATA_MANAGER, ConfigError, arguments
 
 _POOL = "patchpool"  # of torchreid's random_patch, which pastes patches of earlier images
 _APART = 1_000_003  # between the seeds of two processes; more than one has workers
@@ -44,10 +44,10 @@ def read_data(cfg: CfgNode) -> Any:
     """
     _check_shared_memory(cfg)
     # The sampler is torchreid's too, but made below: what it cannot do ends in an assertion.
-    arguments = datamanager_arguments(cfg) | {"train_sampler": "SequentialSampler"}
+    given = arguments(cfg, DATA_MANAGER) | {"train_sampler": "SequentialSampler"}
     try:
         with explained(cfg.data.root):
-            datamanager = torchreid_data.ImageDataManager(**arguments)
+            datamanager = torchreid_data.ImageDataManager(**given)
     except MagnifierError:
         raise
     except Exception as error:  # of samplers, transforms, and users' classes

@@ -30,13 +30,7 @@ from ..models import ReIDModel
 from ..registry import build_model
 from . import resume as saved
 from .checks import check, check_together
-from .config import (
-    ConfigError,
-    optimizer_arguments,
-    plain,
-    run_arguments,
-    scheduler_arguments,
-)
+from .config import OPTIMIZER_OPTIONS, RUN, SCHEDULE, ConfigError, arguments, plain
 from .engine import Engine
 from .loaders import identities, read_data
 from .optim import use_fused
@@ -244,8 +238,8 @@ def _run_stage(
     model = processes.together(
         lambda: _build_model(cfg, num_classes, prepare, processes), in_turn=True
     )
-    optimizer = torchreid_optim.build_optimizer(model, **optimizer_arguments(cfg))
-    scheduler = torchreid_optim.build_lr_scheduler(optimizer, **scheduler_arguments(cfg))
+    optimizer = torchreid_optim.build_optimizer(model, **arguments(cfg, OPTIMIZER_OPTIONS))
+    scheduler = torchreid_optim.build_lr_scheduler(optimizer, **arguments(cfg, SCHEDULE))
     random_state = None
     if start:
         path = start.path
@@ -279,15 +273,15 @@ def _run_stage(
         teacher=teacher,
     )
     if cfg.test.evaluate:
-        engine.run(**run_arguments(cfg))
+        engine.run(**arguments(cfg, RUN))
         return
     begun = time.monotonic()
     if stage.finished:  # killed before its results were written; no re-ranking after training
-        engine.run(**run_arguments(cfg) | {"test_only": True, "rerank": False})
+        engine.run(**arguments(cfg, RUN) | {"test_only": True, "rerank": False})
     else:
         if processes.is_main:
             saved.record(cfg)
-        engine.run(**run_arguments(cfg))
+        engine.run(**arguments(cfg, RUN))
     if not processes.is_main:
         return
     minutes = None if start else (time.monotonic() - begun) / 60

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from ..checkpoint import CheckpointError, read_checkpoint, restore
+from ..errors import needing
 from ..files import replacing, sha256
 from ..hub.card import IMAGENET_MEAN, IMAGENET_STD
 from ..hub.repository import locate
@@ -26,7 +27,7 @@ from .config import ConfigError
 
 # What a file's network takes of the colours: red, green, blue as torchreid normalises them; 0..255.
 INPUTS = ("normalised", "rgb", "bgr")
-_PACKAGES = {".xml": "openvino", ".onnx": "onnxruntime"}
+_FILES = (".xml", ".onnx")
 _BATCH = 32
 
 
@@ -67,12 +68,6 @@ def open_teacher(cfg: CfgNode) -> Teacher:
         return _open(given.weights, given.input, cfg.data.height, cfg.data.width)
     except ConfigError:
         raise
-    except ImportError as error:
-        package = _PACKAGES[Path(given.weights).suffix]
-        raise ConfigError(
-            f"teacher.weights: {given.weights} needs {package} ({error}): "
-            'pip install "torchreid-magnifier[teacher]"'
-        ) from error
     except Exception as error:  # the runtimes' errors are of many kinds
         raise ConfigError(f"teacher.weights: cannot use {given.weights}: {error}") from error
 
@@ -80,10 +75,10 @@ def open_teacher(cfg: CfgNode) -> Teacher:
 @lru_cache(maxsize=1)  # the check of a configuration opens it, and so does the run
 def _open(weights: str, given: str, height: int, width: int) -> Teacher:
     path = Path(weights).expanduser()
-    if path.suffix in _PACKAGES:
+    if path.suffix in _FILES:
         if not path.is_file():
             raise ConfigError(f"teacher.weights: there is no file {weights}")
-        run, shape, file = (_onnx if path.suffix == ".onnx" else _openvino)(path)
+        run, shape, file = open_file(path)
         if len(shape) != 4 or shape[0] not in (None, 1) or shape[1] != 3:
             shown = " x ".join("?" if size is None else str(size) for size in shape)
             raise ConfigError(
@@ -94,8 +89,8 @@ def _open(weights: str, given: str, height: int, width: int) -> Teacher:
         prepare = _prepared(given, IMAGENET_MEAN, IMAGENET_STD)
 
         def embed(images: Tensor) -> Tensor:
-            rows = [run(image.numpy()).reshape(1, -1) for image in prepare(images)[:, None]]
-            return torch.from_numpy(np.concatenate(rows)).float()
+            rows = [run(image.numpy()) for image in prepare(images)[:, None]]
+            return torch.from_numpy(np.stack(rows)).float()
 
     else:
         if given != INPUTS[0]:
@@ -126,35 +121,35 @@ def _open(weights: str, given: str, height: int, width: int) -> Teacher:
     return Teacher(path.name, key, height, width, embed, tried.shape[1])
 
 
-_Opened = tuple[Callable[[np.ndarray], np.ndarray], list[int | None], Path]
+def open_file(
+    path: Path,
+) -> tuple[Callable[[np.ndarray], np.ndarray], list[int | None], Path]:
+    """Open a network of ONNX or OpenVINO, for the CPU.
 
+    Returns:
+        A function from an image (1, 3, H, W), float32, to its embedding (T,); the shape of what it
+        takes, None where that is free, empty unless it is one array of floats; and the file of the
+        weights.
 
-def _onnx(path: Path) -> _Opened:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    inputs = session.get_inputs()
-    shape = [size if isinstance(size, int) else None for size in inputs[0].shape]
-    name = inputs[0].name
-    return (
-        lambda image: np.asarray(session.run(None, {name: image})[0]),
-        shape if len(inputs) == 1 and inputs[0].type == "tensor(float)" else [],
-        path,
-    )
-
-
-def _openvino(path: Path) -> _Opened:
-    import openvino
-
+    Raises:
+        ConfigError: its runtime is not installed.
+        Exception: as the runtime, of a file that it cannot read.
+    """
+    if path.suffix == ".onnx":
+        with needing(f"teacher.weights: {path} needs onnxruntime", "teacher", ConfigError):
+            import onnxruntime
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        first, *others = session.get_inputs()
+        known = not others and first.type == "tensor(float)"
+        shape = [size if isinstance(size, int) else None for size in first.shape if known]
+        return lambda image: np.ravel(session.run(None, {first.name: image})[0]), shape, path
+    with needing(f"teacher.weights: {path} needs openvino", "teacher", ConfigError):
+        import openvino
     network: Any = openvino.Core().compile_model(path, "CPU")
-    sizes = network.inputs[0].partial_shape
+    sizes = network.inputs[0].partial_shape if len(network.inputs) == 1 else ()
     shape = [None if size.is_dynamic else size.get_length() for size in sizes]
     weights = path.with_suffix(".bin")  # the .xml is the same with any weights
-    return (
-        lambda image: np.asarray(network(image)[0]),
-        shape if len(network.inputs) == 1 else [],
-        weights if weights.is_file() else path,
-    )
+    return lambda image: network(image)[0].ravel(), shape, weights if weights.is_file() else path
 
 
 def _prepared(

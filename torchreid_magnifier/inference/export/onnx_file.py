@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from ...errors import needing
 from ...hub.card import CARD_KEY, Card
-from .errors import ExportError, needing
+from .errors import ExportError
 from .program import INPUT, PICTURES, output_names, to_pictures
 from .settings import Contents, Run, Settings
 
 OPSET = 18  # the oldest that torch's exporter writes, for the largest choice of runtimes
 SUFFIX = ".onnx"
-_NEEDED = "ONNX files need onnx, onnxscript and onnxruntime", "export"
+_NEEDED = "ONNX files need onnx, onnxscript and onnxruntime", "export", ExportError
 
 
 def require(settings: Settings) -> None:

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from ...errors import needing
 from ...hub.card import CARD_KEY, Card
 from . import onnx_file
-from .errors import ExportError, needing
+from .errors import ExportError
 from .program import INPUT, PICTURES, output_names, to_pictures
 from .settings import Contents, Run, Settings
 
 SUFFIX, WEIGHTS = ".xml", ".bin"
-_NEEDED = "OpenVINO's files need openvino, and of int8 nncf", "openvino"
+_NEEDED = "OpenVINO's files need openvino, and of int8 nncf", "openvino", ExportError
 _CARD = CARD_KEY.replace(".", "_")  # a path in its records has dots
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...errors import needing
+
 PREFIX = "timm/"
 _STRIDE = 16  # of the last stage: regions of the body need some resolution
 
@@ -57,12 +59,8 @@ def build(name: str, pretrained: bool = False, **options: Any) -> TimmBackbone:
         RuntimeError: without timm, for a name that it does not know, a network that has no two
             stages up to stride 16, or weights that cannot be had.
     """
-    try:
+    with needing(f"The backbone {PREFIX}{name} needs timm", "timm", RuntimeError):
         timm = importlib.import_module("timm")
-    except ImportError as error:
-        raise RuntimeError(
-            f"The backbone {PREFIX}{name} needs timm: pip install 'torchreid-magnifier[timm]'"
-        ) from error
     if not timm.is_model(name.partition(".")[0]):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "none of a like name"
         raise RuntimeError(f"timm {timm.__version__} has no model {name!r}; it has {near}.")
