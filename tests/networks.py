@@ -1,7 +1,6 @@
 """Registered networks on a backbone of one convolution a stage, for tests of all but backbones."""
 
 import importlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,3 @@ def beside_its_backbone(name: str) -> tuple[type[ReIDModel], dict[str, Any]]:
     """Return what a name stands for, without its backbone."""
     cls, options = ENTRIES[name]
     return cls, {key: value for key, value in options.items() if key not in OF_A_BACKBONE}
-
-
-def knowing_slim() -> dict[str, str]:
-    """Return the environment of a command that shall know the backbone ``slim``."""
-    paths = [str(Path(__file__).parent / "contract"), os.environ.get("PYTHONPATH", "")]
-    own = {"TORCHREID_MAGNIFIER_IMPORT": "slim", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return os.environ | own

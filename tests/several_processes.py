@@ -1,12 +1,8 @@
-"""What ``test_distributed.py`` has run by two processes, beside the same by one.
-
-Launched as ``tests/several_processes.py <folder>``, it leaves ``found.pt`` there.
-"""
+"""What ``test_distributed.py`` has run by two processes, beside the same by one."""
 
 import hashlib
 import math
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,6 +191,7 @@ def differences(found: dict, expected: dict) -> dict[str, float]:
 
 
 def main(folder: Path) -> None:
+    """Leave ``found.pt`` in a folder."""
     expected = {}
     if os.environ["RANK"] == "0":
         prepare(folder)
@@ -223,7 +220,3 @@ def main(folder: Path) -> None:
         for tensors in ("gradients", "weights"):
             step[tensors] = differences(step[tensors], then.pop(tensors))
     torch.save({"one": expected, "two": found | printed}, folder / "found.pt")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -6,9 +6,6 @@ import json
 import math
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +13,10 @@ import torch
 import torchreid
 import yaml
 from filelock import FileLock
-from networks import knowing_slim, small
+from networks import small
 from noise_data import write_config
 from PIL import Image
+from processes import killed_at
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.cli.train import read_configs
@@ -184,22 +182,11 @@ def test_the_engines_text_is_in_the_logs_only(grid, ablate, capsys):
     assert ["Start training" in log.read_text() for log in logs] == [True, False]
 
 
-def test_after_a_kill(grid, ablate, stages, tmp_path):
+def test_after_a_kill(grid, ablate, tmp_path):
     """Killed in stage 2: stage 1 stays, and the rest is as if nothing had happened."""
     arguments = ["table2", "--cells", "all+SD", "--seeds", "1"]
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "torchreid_magnifier", "ablate", *arguments]
-        + ["--out", str(tmp_path), "--stages", *stages],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=knowing_slim(),
-    )
     reached = tmp_path / "runs/magnifiernet_r18/seed1/stage1_triplet/results.json"
-    while not reached.exists():
-        assert killed.poll() is None, "it ended by itself"
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    killed_at(reached, ablate, tmp_path, *arguments)
     assert not (reached.parent.parent / "stage2_triplet_sd" / "results.json").exists()
     assert rows(tmp_path) == []
     assert "0 of 1 runs are in." in (tmp_path / "results.md").read_text()

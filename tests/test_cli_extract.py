@@ -3,10 +3,6 @@
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import torch
 import yaml
 from filelock import FileLock
 from PIL import Image
+from processes import killed_at, on_a_code_page
 from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier.cli import main, network_options
@@ -231,25 +228,11 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_file(
 
 
 def test_a_killed_run_goes_on(crops, run, weights, monkeypatch):
-    code = (
-        "import sys, torch\n"
-        "from torchreid_magnifier.inference import extract as extraction\n"
-        "from torchreid_magnifier.cli import main\n"
-        "torch.set_num_threads(1)\n"
-        "extraction.CHUNK = 1\n"
-        "main(sys.argv[1:])"
-    )
+    monkeypatch.setattr(extraction, "CHUNK", 1)
     words = ["crops", "--batch-size", "1"]
     command = ["extract", *words, "--weights", weights, "--out", "gallery.npz"]
-    process = subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not os.path.exists("gallery.npz.partial/000001.npz"):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed_at(Path("gallery.npz.partial/000001.npz"), main, command)
     assert not os.path.exists("gallery.npz")
-    monkeypatch.setattr(extraction, "CHUNK", 1)
     assert "pictures by an interrupted run" in run(*words)[1]
     assert run(*words, out="whole.npz")[0] == 0
     assert Path("gallery.npz").read_bytes() == Path("whole.npz").read_bytes()
@@ -494,7 +477,6 @@ def test_settings_of_an_unfinished_run_are_readable(crops, run, small_chunks, in
 
 
 def test_names_that_a_code_page_lacks_are_printed_and_written(crops, weights):
-    """As on Windows, where output into a file has the system's code page."""
     name = "crops/小 ż.png"
     os.rename("crops/0.PNG", name)
     Path("crops/坏.jpg").write_bytes(b"no image")
@@ -505,18 +487,11 @@ def test_names_that_a_code_page_lacks_are_printed_and_written(crops, weights):
         ["show", "masks", name, *words, "--out", "小.png"],
         ["search", "--gallery", "g.npz", "crops/無.png"],
     ]
-    code = (
-        "import sys\n"
-        "from torchreid_magnifier.cli import main\n"
-        f"print([main(words) for words in {commands!a}])"
-    )
-    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert done.stdout.endswith(b"[1, 0, 0, 2]\n") or done.stdout.endswith(b"[1, 0, 0, 2]\r\n")
-    assert b"1.0000  crops/\\u5c0f \\u017c.png" in done.stdout
-    assert b"crops/\\u574f.jpg: cannot be read" in done.stderr
-    assert b"there is no file or folder crops/\\u7121.png" in done.stderr
-    assert b"Traceback" not in done.stderr
+    with on_a_code_page("cp1252") as (out, err):
+        assert [main(words) for words in commands] == [1, 0, 0, 2]
+    assert b"1.0000  crops/\\u5c0f \\u017c.png" in out.getvalue()
+    assert b"crops/\\u574f.jpg: cannot be read" in err.getvalue()
+    assert b"there is no file or folder crops/\\u7121.png" in err.getvalue()
     with open("h.csv", encoding="utf-8", newline="") as file:
         (hit,) = csv.DictReader(file)
     assert hit["path"] == name

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from processes import on_a_code_page
 from torchreid import data as torchreid_data
 from torchvision.models import get_model, get_model_weights
 
@@ -476,20 +475,6 @@ def test_a_datasets_own_options_choose_the_images(tmp_path, monkeypatch):
         assert images.paths == [str(tmp_path / folder / "1.png")]
 
 
-_COMMANDS = """
-import sys
-from torchreid_magnifier.cli import main
-images, keypoints, out = sys.argv[1:]
-for words in (
-    ["masks", "make", "--parser", "keypoints", "--keypoints", keypoints],
-    ["masks", "check", "--without", "foot"],
-    ["masks", "show", "--out", out],
-    ["textures", "check"],
-):
-    print(words, main([*words, "--images", images]))
-"""
-
-
 def test_paths_that_a_windows_code_page_lacks(tmp_path):
     folder = tmp_path / "行人_é"
     folder.mkdir()
@@ -498,16 +483,17 @@ def test_paths_that_a_windows_code_page_lacks(tmp_path):
     (folder / "丙.png").write_bytes(b"no image")
     keypoints = tmp_path / "k.json"
     keypoints.write_text(json.dumps(dict.fromkeys(["甲.png", "b.png", "丙.png"], [])), "utf-8")
-    environment = os.environ | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _COMMANDS]
-        + [str(folder), str(keypoints), str(tmp_path / "sheet.png")],
-        env=environment,
-        capture_output=True,
-    )
-    out, err = done.stdout.decode("cp1252"), done.stderr.decode("cp1252")
-    assert done.returncode == 0 and "Traceback" not in err, err
-    statuses = [line.rsplit(" ", 1)[1] for line in out.splitlines() if line.startswith("['")]
-    assert statuses == ["1", "1", "0", "1"]  # of the damaged image
+    with on_a_code_page("cp1252") as streams:
+        statuses = [
+            main([*words, "--images", str(folder)])
+            for words in (
+                ["masks", "make", "--parser", "keypoints", "--keypoints", str(keypoints)],
+                ["masks", "check", "--without", "foot"],
+                ["masks", "show", "--out", str(tmp_path / "sheet.png")],
+                ["textures", "check"],
+            )
+        ]
+    out, err = (stream.getvalue().decode("cp1252") for stream in streams)
+    assert statuses == [1, 1, 0, 1]  # of the damaged image
     assert "\\u884c\\u4eba_é" in out and "\\u4e19.png: cannot be read as an image" in err
     assert (tmp_path / "sheet.png").is_file()

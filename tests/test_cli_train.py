@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchreid
 from noise_data import write_config
+from processes import killed_at
 from torch.utils.data import DataLoader
 
 from torchreid_magnifier.cli import main
@@ -216,27 +217,10 @@ def test_each_stage_starts_from_the_weights_before_it(config, tmp_path, capsys):
 # ------------------------------------------------------------------ kill and go on
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "torchreid_magnifier", "train", *arguments]
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    for _ in range(1200):
-        if path.exists():
-            return
-        assert process.poll() is None, "the run ended by itself"
-        time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear")
-
-
 def test_goes_on_after_a_kill(config, tmp_path, capsys):
     path, folder = config(test={"eval_freq": 1}), tmp_path / "log-run"
-    killed = subprocess.Popen(
-        command("--config-file", path, "train.max_epoch", "1000"), stdout=subprocess.DEVNULL
-    )
-    wait_for(folder / "model" / "model.pth.tar-2", killed)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    words = ["train", "--config-file", path, "train.max_epoch", "1000"]
+    killed_at(folder / "model" / "model.pth.tar-2", main, words)
 
     # What the kill might have left anyway: half of the newest file.
     written = (folder / "model").glob("model.pth.tar-*")  # beside what was being written
@@ -263,13 +247,10 @@ def test_goes_on_after_a_kill(config, tmp_path, capsys):
 def test_stages_go_on_after_a_kill_in_the_second(config, tmp_path, capsys):
     stages = [config(name, test={"eval_freq": 1}) for name in ("one", "two")]
     folder = tmp_path / "both"
-    arguments = ["--stages", *stages, "data.save_dir", str(folder), "train.max_epoch", "12"]
-    killed = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL)
-    wait_for(folder / "stage2" / "model" / "model.pth.tar-2", killed)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    words = ["train", "--stages", *stages, "data.save_dir", str(folder), "train.max_epoch", "12"]
+    killed_at(folder / "stage2" / "model" / "model.pth.tar-2", main, words)
 
-    assert main(["train", *arguments]) == 0
+    assert main(words) == 0
     printed = capsys.readouterr().out
     assert "Stage 1 of 2 is finished (12 epochs" in printed
     assert "Stage 2 of 2 goes on after epoch" in printed
@@ -291,13 +272,16 @@ def test_a_checkpoint_cut_anywhere_is_passed_over(tmp_path, capsys, share):
 
 
 def test_ctrl_c_ends_it_without_a_traceback(config, tmp_path):
+    words = ["train", "--config-file", config(test={"eval_freq": 1}), "train.max_epoch", "1000"]
     process = subprocess.Popen(
-        command("--config-file", config(test={"eval_freq": 1}), "train.max_epoch", "1000"),
+        [sys.executable, "-m", "torchreid_magnifier", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(tmp_path / "log-run" / "model" / "model.pth.tar-1", process)
+    while not (tmp_path / "log-run" / "model" / "model.pth.tar-1").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import several_processes
 import torch
 from noise_data import write_config
+from processes import started
 
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.distributed import launch
@@ -37,8 +39,16 @@ def launched(*arguments) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    done = launched(several_processes.__file__, folder)
-    assert done.returncode == 0, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    environment = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        started(several_processes.main, folder, RANK=rank, LOCAL_RANK=rank, **environment)
+        for rank in "01"
+    ]
+    for process in processes:
+        process.join(300)
+        assert process.exitcode == 0
     return torch.load(folder / "found.pt", weights_only=False)
 
 

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import started
 
 from torchreid_magnifier.annotate.images import folder_images
 from torchreid_magnifier.annotate.masks import make_masks
@@ -54,14 +53,12 @@ def test_killed_in_the_middle_and_run_again_is_as_without(tmp_path, capsys):
     assert main(words) == 0
     killed, words = people(tmp_path / "killed", COUNT)
     labels = killed.with_name("images_ps_label")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torchreid_magnifier", *words], stderr=subprocess.DEVNULL
-    )
+    process = started(main, words)
     try:
         while not any(labels.glob("*.png")):
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.001)
-        process.send_signal(signal.SIGSTOP)
+        os.kill(process.pid, signal.SIGSTOP)
 
         capsys.readouterr()
         assert main(words) == 2  # a second run at the same time
@@ -71,7 +68,7 @@ def test_killed_in_the_middle_and_run_again_is_as_without(tmp_path, capsys):
         )
     finally:
         process.kill()
-        process.wait()
+        process.join()
     partial = files_in(killed)
     assert 0 < sum(name.endswith(".png") for name in partial) < COUNT
     complete = files_in(whole)

@@ -7,8 +7,6 @@ import importlib
 import io
 import os
 import stat
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -21,6 +19,7 @@ import pytest
 import requests
 import torch
 import torchreid
+from processes import started
 from requests.adapters import HTTPAdapter
 
 from torchreid_magnifier import files
@@ -457,16 +456,6 @@ def test_a_network_of_torchreids_zoo_comes_from_drive(drive, tmp_path, monkeypat
 # ---------------------------------------------------------------------- this machine
 
 
-PROGRAM = """
-import sys
-from test_weights_download import entry
-from torchreid_magnifier.hub import fetch
-print("ready", flush=True)
-sys.stdin.readline()
-print(fetch(entry(sys.argv[1])))
-"""
-
-
 def test_two_processes_download_once(host, target):
     both_there = threading.Event()
 
@@ -474,26 +463,12 @@ def test_two_processes_download_once(host, target):
         both_there.wait(5)
         gives()(handler)
 
-    link = host.link("a", slow)
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", PROGRAM, link],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environ,
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    weights = entry(host.link("a", slow))
+    processes = [started(lambda: fetch(weights) != target) for _ in range(2)]
     threading.Timer(0.5, both_there.set).start()  # time for the second one to ask too
     for process in processes:
-        assert process.communicate(timeout=60)[0] == f"{target}\n"
+        process.join(60)
+        assert process.exitcode == 0
     assert host.requests == [("/a", None)]
 
 
