@@ -9,8 +9,9 @@ Time is that of one uint8 picture of the network's size on one thread, its norma
 decoding and resizing not: seconds of the processor, since other programs slow the clock's down; all
 take turns in one process. Size is that of the files.
 
-Embeddings are kept in ``--work``, so that a run that was interrupted goes on; ``--rows`` takes some
-of the rows, and those of others that ``<out>.json`` has stay. Intel's networks take blue, green and
+Embeddings are kept in ``--work``, a folder for one ``--weights``, so that a run that was
+interrupted goes on; ``--rows`` takes some of the rows, and those of others that ``<out>.json`` has
+stay. Intel's networks take blue, green and
 red from 0 to 255.
 """
 
@@ -35,6 +36,7 @@ from tqdm import tqdm
 from torchreid_magnifier.evaluation import PairwiseDistances
 from torchreid_magnifier.figures import save
 from torchreid_magnifier.hub import DEFAULT
+from torchreid_magnifier.hub.card import Card
 from torchreid_magnifier.images import open_image
 from torchreid_magnifier.inference.evaluate import measure
 from torchreid_magnifier.inference.explain.rankings import EvaluationSet, read_evaluation_set
@@ -83,13 +85,26 @@ def of_network(network: Network, precision: str = "float32") -> Callable[[int], 
     model, card = network.model, network.card
     model.precision = precision
     model = model.optimize_for_inference()
+    return embedding(card, lambda images: model(images).float().numpy())
+
+
+def of_bfloat16(path: Path, card: Card) -> Callable[[int], Embed]:
+    """What embeds pictures by an exported network of OpenVINO, in bfloat16."""
+    import openvino
+
+    run = compile_model(openvino.Core().read_model(path), "bf16")
+    return embedding(card, lambda images: run(images.numpy())["embedding"].copy())
+
+
+def embedding(card: Card, run: Callable[[torch.Tensor], np.ndarray]) -> Callable[[int], Embed]:
+    """What embeds pictures by a function of normalised images."""
     std = torch.tensor(card.std).view(1, 3, 1, 1)
     mean = torch.tensor(card.mean).view(1, 3, 1, 1)
 
     @torch.inference_mode()
     def embed(pictures: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().float()
-        return model(images.div_(255).sub_(mean).div_(std)).float().numpy()
+        return run(images.div_(255).sub_(mean).div_(std))
 
     return lambda batch: embed
 
@@ -153,6 +168,9 @@ def rows_of_ours(args: argparse.Namespace) -> Iterator[Row]:
             same = first.name if precision == "float32" else ""
             total = sum(file.stat().st_size for file in files)
             yield Row(name, runtime, precision, trained, *place, total, exported, same=same)
+            if suffix == ".xml" and precision == "float32":
+                half = of_bfloat16(path, card)
+                yield Row(name, runtime, "bfloat16", trained, *place, total, half)
     alone, part = globally(network)
     short, path = f"{name}, global branch alone", args.work / f"{card.sha256[:8]}-global.onnx"
     if re.search(args.rows, f"{short}, onnxruntime float32"):
