@@ -85,6 +85,7 @@ def test_the_readme_has_what_the_hub_and_readers_need(folder):
         "| input | 64x32 pixels, RGB",
         "| trained on | noise, 3 identities |",
         "| training started from | random weights |",
+        "## Intended use",
         "It has seen noise only.",
     ):
         assert words in text

@@ -211,6 +211,11 @@ def _asking_the_hub(source: str, ask: Callable[[], Any]) -> Any:
 
 # ---------------------------------------------------------------------- the card for readers
 
+_USE = (
+    "To find a person again in pictures that are cropped to one person each. It gives distances, "
+    "not proofs of who somebody is. The terms of the data that it learned from hold for its use, "
+    "too."
+)
 _LICENCES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
 
 
@@ -278,6 +283,7 @@ def readme(card: Card) -> str:
         lines += ["", "Percent, measured of this very file.", ""]
     if card.command:
         lines += ["Trained by", "", "```bash", card.command, "```", ""]
+    lines += ["## Intended use", "", _USE, ""]
     if card.limits:
         lines += ["## Limits", "", card.limits, ""]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines)
