@@ -143,6 +143,28 @@ def test_a_second_round_begins_with_all_that_the_first_ended_with(whole, recipe)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_the_mean_of_rounds(whole, noise_root, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(programs.ROOT / "examples")
+    average = programs.load("examples/average_market1501.py")
+    monkeypatch.setattr(average, "BATCH", 8)
+    first, second = whole.parent / "ema.pth", tmp_path / "second.pth"
+    ended = torch.load(first, weights_only=True)
+    for value in ended["state_dict"].values():
+        value.mul_(3)
+    torch.save(ended, second)
+    given = ["--root", str(noise_root), "--out", str(tmp_path), str(first)]
+    found = torch.load(average.main([*given, str(second)]), weights_only=True)["state_dict"]
+    expected = torch.load(first, weights_only=True)["state_dict"]
+    for name, value in expected.items():
+        if "num_batches" not in name:  # statistics are measured, weights averaged
+            assert torch.equal(found[name], 2 * value) != ("running" in name), name
+    open_network(tmp_path / "ema.pth")
+    ended["network"]["height"] = 64
+    torch.save(ended, second)
+    with pytest.raises(MagnifierError, match="rounds of one network"):
+        average.main([*given, str(second)])
+
+
 def test_heads_of_a_small_weight_have_no_weight_decay(recipe):
     learner = recipe.Learner(recipe.options().parse_args(["--out", "."]), 4, 0)
     names = {id(value): name for name, value in learner.model.named_parameters()}
