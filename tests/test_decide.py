@@ -103,6 +103,10 @@ def test_images_that_give_no_pairs(people):
         score_pairs(embeddings, np.zeros(len(pids)), camids)
     with pytest.raises(ValueError, match="a person and a camera for each of 360 images, found 3"):
         score_pairs(embeddings, pids[:3], camids)
+    broken = dataclasses.replace(embeddings, vectors=embeddings.vectors.copy())
+    broken.vectors[4, 1] = np.nan
+    with pytest.raises(RetrievalError, match="1 of 360 images have values that are not finite"):
+        score_pairs(broken, pids, camids)
 
 
 # ------------------------------------------------------------------ thresholds
@@ -264,6 +268,7 @@ def test_vectors_of_a_frame_are_answered_in_their_places(people, calibration):
     assert found[2].row == -1 and np.isnan(found[2].score)
     assert found[:2] + found[3:] == expected
     assert decide(vectors[:0], gallery, calibration) == []
+    assert decide(rows_of(queries, np.arange(0)), gallery, calibration) == []
 
 
 def test_a_gallery_of_other_cameras_is_warned_of(people, calibration):

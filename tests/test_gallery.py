@@ -148,7 +148,7 @@ def test_a_new_picture_of_the_same_place_replaces_the_old_one(store):
         twice = rows_of(new, np.array([0, 0, 1]))
         assert gallery.add(twice) == 0
         wrong = dataclasses.replace(new, vectors=np.full_like(new.vectors, np.nan))
-        with pytest.raises(RetrievalError, match="not finite cannot be enrolled"):
+        with pytest.raises(RetrievalError, match="embeddings to enrol have values"):
             gallery.add(wrong)
 
 

@@ -21,7 +21,13 @@ from ..errors import needing
 from ..evaluation import SharedPartDistances
 from ..files import write_atomically
 from ..hub import Card
-from .embeddings import Embeddings, card_from_json, card_to_json, require_comparable
+from .embeddings import (
+    Embeddings,
+    card_from_json,
+    card_to_json,
+    require_comparable,
+    require_finite,
+)
 from .errors import RetrievalError
 from .index import Index, as_float
 from .search import search
@@ -307,7 +313,7 @@ def score_pairs(
         seed: of that choice.
 
     Raises:
-        RetrievalError: there are no pairs of one kind.
+        RetrievalError: there are no pairs of one kind, or embeddings are not finite.
     """
     _, pids = np.unique(people, return_inverse=True)
     camids = np.unique(cameras, return_inverse=True)[1]
@@ -316,6 +322,7 @@ def score_pairs(
             f"expected a person and a camera for each of {len(embeddings)} images, found "
             f"{len(pids)} and {len(camids)}"
         )
+    require_finite(embeddings, "images")
     chance = np.random.default_rng(seed)
     kept = []
     for person in range(pids.max() + 1):
@@ -456,6 +463,8 @@ def decide(
                 "have: calibrate without --parts, or give embeddings"
             )
         return _decide_vectors(queries, gallery, calibration, rate, index)
+    if not len(queries):
+        return []
     found = search(queries, gallery, 1, index=index, parts=calibration.parts or None)
     if notice := departure_notice(queries, gallery, calibration, rate):
         warnings.warn(notice, CalibrationWarning, stacklevel=2)
@@ -533,6 +542,7 @@ def departure_notice(
     else:
         one = F.normalize(as_float(queries.vectors[asked]), dim=1)
         scores = (one * F.normalize(as_float(gallery.vectors[found]), dim=1)).sum(1).numpy()
+    scores = scores[np.isfinite(scores)]  # rows without numbers are last in a search
     apart, by_chance = calibration.departure(scores)
     if apart <= _APART or by_chance >= _CHANCE:
         return None

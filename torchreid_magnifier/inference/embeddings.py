@@ -71,6 +71,24 @@ def require_comparable(
             )
 
 
+def require_finite(embeddings: "Embeddings", what: str = "embeddings") -> None:
+    """Check that embeddings are numbers.
+
+    Args:
+        embeddings: N of them.
+        what: they are, for the message.
+
+    Raises:
+        RetrievalError: some have NaN or infinity.
+    """
+    if (wrong := ~np.isfinite(embeddings.vectors).all(1)).any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise RetrievalError(
+            f"{int(wrong.sum())} of {len(embeddings)} {what} have values that are not finite, such "
+            f"as {embeddings.place(row)}: leave them out, or extract them anew"
+        )
+
+
 # Columns that a file may have or not: kind and dimensions, and what stands for none in a row.
 OPTIONAL: dict[str, tuple[str, int, float | str]] = {
     "visibility": ("f", 2, np.nan),

@@ -29,6 +29,7 @@ from .embeddings import (
     card_to_json,
     concatenated,
     require_comparable,
+    require_finite,
 )
 from .errors import RetrievalError
 
@@ -527,8 +528,7 @@ def _seconds(text: str, where: str) -> float:
 
 def _last_of_each(embeddings: Embeddings) -> Embeddings:
     """Of the same picture twice, the last."""
-    if not np.isfinite(embeddings.vectors).all():
-        raise RetrievalError("embeddings that are not finite cannot be enrolled: leave them out")
+    require_finite(embeddings, "embeddings to enrol")
     last = {key: row for row, key in enumerate(_keys(embeddings))}
     if len(last) == len(embeddings):
         return embeddings

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import needing
 from ..files import read_text
-from .embeddings import Embeddings
+from .embeddings import Embeddings, require_finite
 from .errors import RetrievalError
 from .index import as_float
 from .sources import NO_FRAME
@@ -79,8 +79,7 @@ def group(embeddings: Embeddings, threshold: float, method: Method = "average") 
     count = len(embeddings)
     if not count:
         raise RetrievalError("there are no pictures to group")
-    if not np.isfinite(embeddings.vectors).all():
-        raise RetrievalError("some embeddings are not finite: leave them out, or extract them anew")
+    require_finite(embeddings)
     if count == 1:
         return np.zeros(1, int)
     unit = as_float(embeddings.vectors, normalise=True).numpy()

@@ -16,7 +16,7 @@ from ..evaluation.distances import blocks
 from ..hub import Card, WeightsError
 from ..parts import BACKGROUND
 from .embedding_files import is_embedding_file, read_embeddings
-from .embeddings import Embeddings, card_of, concatenated, require_comparable
+from .embeddings import Embeddings, card_of, concatenated, require_comparable, require_finite
 from .errors import RetrievalError
 from .extract import embed
 from .index import METRICS, ExactIndex, FaissIndex, Index, as_float
@@ -86,12 +86,7 @@ def search(
         )
     if not len(gallery):
         raise RetrievalError("the gallery is empty: there is nobody to find")
-    if (wrong := ~np.isfinite(queries.vectors).all(1)).any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise RetrievalError(
-            f"{int(wrong.sum())} of {len(queries)} queries have values that are not finite, such "
-            f"as {queries.place(row)}: leave them out, or extract them anew"
-        )
+    require_finite(queries, "queries")
     if parts is not None:
         if index is not None or metric != "cosine":
             raise ValueError("a search by parts has no index and no metric but cosine")
