@@ -20,7 +20,7 @@ from torchreid_magnifier.annotate import sheets as show
 from torchreid_magnifier.annotate.images import dataset_images
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.data.masks import find_mask
-from torchreid_magnifier.figures import contact_sheet
+from torchreid_magnifier.figures import masks_figure
 from torchreid_magnifier.images import read_labels
 from torchreid_magnifier.parts import PARTS
 from torchreid_magnifier.synthetic import Settings, generate
@@ -335,9 +335,9 @@ def test_show_draws_what_is_there(market, tmp_path, monkeypatch, capsys):
 
     def draw(examples, title):
         sheets.append((examples, title))
-        return contact_sheet(examples, title)
+        return masks_figure(examples, title)
 
-    monkeypatch.setattr(show, "contact_sheet", draw)
+    monkeypatch.setattr(show, "masks_figure", draw)
     capsys.readouterr()
     out = tmp_path / "sheet.png"
     assert run_market(market, "show", "--count", "1000") == 2
@@ -350,10 +350,10 @@ def test_show_draws_what_is_there(market, tmp_path, monkeypatch, capsys):
     [(examples, title)] = sheets
     assert title.startswith(f"market1501: {count} of {count} images\n4 of these ")
     reasons = ["no labels", "faulty\nlabels", "labels of\nanother size", "unreadable\nimage"]
-    assert [example.labels for example in examples[:4]] == reasons
+    assert [example.pictures[1] for example in examples[:4]] == reasons
     for example, image, path in zip(examples[4:], images[4:], labels[4:], strict=True):
-        assert np.array_equal(example.image, np.asarray(Image.open(image)))
-        assert np.array_equal(example.labels, read_labels(path))
+        assert np.array_equal(example.pictures[0], np.asarray(Image.open(image)))
+        assert np.array_equal(example.pictures[1], read_labels(path))
         assert example.caption == image.name  # with its folder it would be too long
     with Image.open(out) as sheet:
         assert sheet.width > sheet.height / 4 and sheet.format == "PNG"
@@ -364,9 +364,9 @@ def test_show_chooses_by_the_seed_and_writes_jpeg(people, monkeypatch):
 
     def draw(examples, title):
         chosen.append([example.caption for example in examples])
-        return contact_sheet(examples, title)
+        return masks_figure(examples, title)
 
-    monkeypatch.setattr(show, "contact_sheet", draw)
+    monkeypatch.setattr(show, "masks_figure", draw)
     words = ["masks", "show", "--images", str(people / "images"), "--count", "5"]
     words += ["--out", str(people / "sheet.jpg")]
     for seed in ("3", "3", "4"):

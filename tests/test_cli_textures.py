@@ -16,7 +16,7 @@ import torchreid_magnifier
 from torchreid_magnifier.annotate import sheets as show
 from torchreid_magnifier.annotate.textures import to_pixels
 from torchreid_magnifier.cli import main
-from torchreid_magnifier.figures import pairs_figure
+from torchreid_magnifier.figures import pictures_figure
 from torchreid_magnifier.inference.open import open_network
 
 HEIGHT, WIDTH = 64, 32
@@ -325,9 +325,9 @@ def test_show_draws_what_is_there(faulty, tmp_path, monkeypatch, capsys):
 
     def draw(pairs, title):
         sheets.append((pairs, title))
-        return pairs_figure(pairs, title)
+        return pictures_figure(pairs, title)
 
-    monkeypatch.setattr(show, "pairs_figure", draw)
+    monkeypatch.setattr(show, "pictures_figure", draw)
     capsys.readouterr()
     out = tmp_path / "sheet.jpg"
     where = ["--dataset", "market1501", "--root", str(root), "--out", str(out)]
@@ -335,13 +335,13 @@ def test_show_draws_what_is_there(faulty, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == (f"16 images, 3 without textures that can be shown: {out}\n")
     [(pairs, title)] = sheets
     assert title == ("market1501: 16 of 16 images\n3 of these without textures that can be shown")
-    assert [pair.picture for pair in (*pairs[:2], pairs[3])] == [
+    assert [pair.pictures[1] for pair in (*pairs[:2], pairs[3])] == [
         "no texture",
         "faulty\ntexture",
         "unreadable\nimage",
     ]
     for pair, image, path in list(zip(pairs, images, paths, strict=True))[4:]:
-        assert np.array_equal(pair.image, np.asarray(Image.open(image)))
-        assert np.array_equal(pair.picture, np.asarray(Image.open(path)))
+        assert np.array_equal(pair.pictures[0], np.asarray(Image.open(image)))
+        assert np.array_equal(pair.pictures[1], np.asarray(Image.open(path)))
     with Image.open(out) as sheet:
         assert sheet.format == "JPEG" and min(sheet.size) > 300

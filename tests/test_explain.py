@@ -200,16 +200,17 @@ def made_search() -> Search:
     distances[0, -1] = 0
     right = next(i for i, s in enumerate(gallery) if s.pid == 4 and s.camid != 2)
     distances[1, right] = 0
-    return Search(distances, [Sample("q", 3, 1, 0), Sample("r", 4, 2, 0)], gallery)
+    queries = [Sample("q", 3, 1, 0), Sample("r", 4, 2, 0)]
+    return Search(distances, EvaluationSet(queries, gallery))
 
 
 def test_ranking_leaves_out_the_persons_images_by_the_same_camera():
     search = made_search()
-    expected = [i for i in range(31) if (search.gallery[i].pid, search.gallery[i].camid) != (3, 1)]
+    expected = [i for i in range(31) if search.images.gallery[i][1:3] != (3, 1)]
     expected.sort(key=lambda i: search.distances[0, i])
     assert search.ranking(0).tolist() == expected
     assert [search.is_right(0, i) for i in expected] == [
-        search.gallery[i].pid == 3 for i in expected
+        search.images.gallery[i].pid == 3 for i in expected
     ]
 
 

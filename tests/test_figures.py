@@ -38,24 +38,24 @@ def test_overlay_against_plain_loops():
 
 
 def test_masks_figure_shows_three_pictures_an_example_and_names_the_parts():
-    example = figures.MaskExample(PICTURE, LABELS, LABELS, "camera 1")
-    figure = figures.masks_figure([example] * 5, "Title\nwith more")
+    example = figures.PictureRow([PICTURE, LABELS, LABELS], "camera 1")
+    heads = ["image", "true parts", "predicted"]
+    figure = figures.masks_figure([example] * 5, "Title\nwith more", heads)
     (axes,) = figure.axes
     overlay = figures.mask_overlay(PICTURE, LABELS)
     for image, shown in zip(axes.images, [PICTURE, overlay, overlay] * 5, strict=True):
         assert np.array_equal(image.get_array(), shown)
     names = {part.replace("_", " ") for part in PARTS if part != "background"}
-    headings = {"image", "true parts", "predicted"}
-    assert names | headings | {"camera 1", "Title", "with more"} <= texts(figure)
+    assert names | {*heads} | {"camera 1", "Title", "with more"} <= texts(figure)
 
 
-def test_contact_sheet_shows_images_beside_their_parts_and_says_which_have_none():
+def test_masks_figure_shows_images_beside_their_parts_and_says_which_have_none():
     tall = np.zeros((50, 20, 3), np.uint8)
     examples = [
-        figures.LabelledImage(PICTURE, LABELS, "first"),
-        figures.LabelledImage(tall, "no labels", "second"),
+        figures.PictureRow([PICTURE, LABELS], "first"),
+        figures.PictureRow([tall, "no labels"], "second"),
     ]
-    figure = figures.contact_sheet(examples, "Title\nwith more")
+    figure = figures.masks_figure(examples, "Title\nwith more")
     (axes,) = figure.axes
     overlay = figures.mask_overlay(PICTURE, LABELS)
     for image, shown in zip(axes.images, (PICTURE, overlay, tall), strict=True):
@@ -71,7 +71,9 @@ def test_contact_sheet_shows_images_beside_their_parts_and_says_which_have_none(
 
 def test_one_panorama_does_not_widen_all():
     wide = np.zeros((100, 400, 3), np.uint8)
-    figure = figures.pairs_figure([figures.Pair(PICTURE, image) for image in (PICTURE, wide)], "")
+    figure = figures.pictures_figure(
+        [figures.PictureRow([PICTURE, p]) for p in (PICTURE, wide)], ""
+    )
     sizes = [np.abs(np.diff(np.reshape(i.get_extent(), (2, 2)))) for i in figure.axes[0].images]
     np.testing.assert_allclose(np.squeeze(sizes), [(0.75, 1.5)] * 3 + [(1.5, 0.375)])
 

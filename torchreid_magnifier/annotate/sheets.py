@@ -2,13 +2,14 @@
 
 import os
 import random
+from contextlib import suppress
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..data.masks import MASKS
 from ..data.sidecars import SidecarFiles
-from ..figures import LabelledImage, Pair, contact_sheet, pairs_figure
+from ..figures import PictureRow, masks_figure, pictures_figure
 from ..images import ImageError, read_image
 from . import ParsingError
 from .images import Images
@@ -40,38 +41,29 @@ def sidecar_sheet(
         raise ParsingError(f"--count: expected at most {MOST} images, found {count}")
     count = min(count, len(images.paths))
     chosen = random.Random(seed).sample(sorted(images.paths), count)
-    examples = [_example(path, images, files) for path in sorted(chosen)]
+    rows = [_row(path, images, files) for path in sorted(chosen)]
     lacking = f"without {'labels' if files is MASKS else files.names} that can be shown"
-    number = sum(isinstance(sidecar, str) for _, sidecar, _ in examples)
+    number = sum(isinstance(row.pictures[1], str) for row in rows)
     title = f"{name}: {count} of {len(images.paths)} images"
     if number:
         title += f"\n{number} of these {lacking}"
-    if files is MASKS:
-        figure = contact_sheet([LabelledImage(*example) for example in examples], title)
-    else:
-        figure = pairs_figure([Pair(*example) for example in examples], title)
-    return figure, f"{count} images, {number} {lacking}"
+    draw = masks_figure if files is MASKS else pictures_figure
+    return draw(rows, title), f"{count} images, {number} {lacking}"
 
 
-def _example(
-    path: str, images: Images, files: SidecarFiles
-) -> tuple[np.ndarray, np.ndarray | str, str]:
+def _row(path: str, images: Images, files: SidecarFiles) -> PictureRow:
     """An image, its sidecar file or why it cannot be shown, and a caption."""
     caption = os.path.relpath(path, images.root)
     if len(caption) > _CAPTION:
         caption = os.path.basename(path)[-_CAPTION:]
-    try:
-        image = read_image(path)
-    except ImageError:
-        return _BLANK, "unreadable\nimage", caption
     what = "labels" if files is MASKS else files.name
-    found = files.find(path, images.top)
-    if found is None:
-        return image, f"no {what}", caption
-    try:
-        sidecar = files.read(found)
-    except ImageError:
-        return image, f"faulty\n{what}", caption
-    if files is MASKS and sidecar.shape != image.shape[:2]:
-        return image, "labels of\nanother size", caption
-    return image, sidecar, caption
+    image: np.ndarray = _BLANK
+    sidecar: np.ndarray | str = "unreadable\nimage"
+    with suppress(ImageError):
+        image, sidecar = read_image(path), f"no {what}"
+        if found := files.find(path, images.top):
+            sidecar = f"faulty\n{what}"
+            sidecar = files.read(found)
+            if files is MASKS and sidecar.shape != image.shape[:2]:
+                sidecar = "labels of\nanother size"
+    return PictureRow([image, sidecar], caption)

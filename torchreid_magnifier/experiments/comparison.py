@@ -23,7 +23,7 @@ from tqdm import tqdm
 from .. import models
 from ..evaluation.distances import whole
 from ..evaluation.engine import Features, distances_between
-from ..inference.explain.rankings import Sample, Search
+from ..inference.explain.rankings import EvaluationSet, Sample, Search
 from ..models.base import ReIDModel
 from ..synthetic import SyntheticPedestriansOccluded
 from ..synthetic.plan import Entry
@@ -139,7 +139,7 @@ class Comparison:
         settings: how to train.
 
     Attributes:
-        query, gallery: the images of the test set.
+        images: of the test set.
         occluded: (Q,), true for the queries that are heavily occluded.
 
     Raises:
@@ -163,11 +163,10 @@ class Comparison:
             use_gpu=torch.cuda.is_available(),
         )
         query, gallery = self._data.fetch_test_loaders(DATASET)
-        self.query = [Sample(*sample) for sample in query]
-        self.gallery = [Sample(*sample) for sample in gallery]
+        self.images = EvaluationSet([Sample(*s) for s in query], [Sample(*s) for s in gallery])
         occluded = SyntheticPedestriansOccluded(root=str(root), mode="query", verbose=False)
         paths = {sample[0] for sample in occluded.query}
-        self.occluded = np.array([sample.path in paths for sample in self.query])
+        self.occluded = np.array([sample.path in paths for sample in self.images.query])
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return an image as the networks are tested with: (3, height, width), normalised."""
@@ -217,5 +216,5 @@ class Comparison:
             epochs=sum(self.settings.epochs[:number]),
             model=model,
             curves={term: [epoch[term] for epoch in epochs] for term in epochs[0]},
-            search=Search(distances, self.query, self.gallery),
+            search=Search(distances, self.images),
         )

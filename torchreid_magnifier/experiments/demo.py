@@ -20,7 +20,7 @@ from ..data.masks import find_mask
 from ..evaluation import EvaluationError
 from ..files import write_atomically
 from ..images import open_image, read_image, read_labels
-from ..inference.explain.rankings import Sample
+from ..inference.explain.rankings import Sample, Search
 from ..losses.metrics import confusion, iou_per_part
 from ..models.regions import shrink_labels
 from ..parts import NUM_PARTS
@@ -130,7 +130,7 @@ def _row(stage: Stage, comparison: Comparison) -> dict[str, Any]:
 def _mask_miou(stage: Stage, comparison: Comparison) -> float:
     """Return the mean over the parts of their IoU with the exact labels, over all queries."""
     counts = torch.zeros(NUM_PARTS, NUM_PARTS, dtype=torch.int64)
-    for query in comparison.query:
+    for query in comparison.images.query:
         predicted = _predict(stage, comparison, query)
         height, width = predicted.shape[1:]
         labels = torch.tensor(_labels(query)).unsqueeze(0)
@@ -151,48 +151,40 @@ def _predict(stage: Stage, comparison: Comparison, sample: Sample) -> torch.Tens
 def _draw(out: Path, stages: Sequence[Stage], comparison: Comparison) -> None:
     last = {stage.name: stage for stage in stages}
     whole = last[WHOLE]
-    figures.save(
-        figures.masks_figure(
-            [
-                figures.MaskExample(
-                    read_image(query.path),
-                    _labels(query),
-                    _predict(whole, comparison, query)[0].numpy(),
-                    _caption(query, occluded),
-                )
-                for _, query, occluded in _choose(comparison, SHOWN_MASKS)
-            ],
-            "The body parts that MagnifierNet sees\n"
-            "Queries drawn at random, of people who were not in training. The network predicts "
-            "the labels itself, one for each 8 x 8 pixels.",
-        ),
-        out / "masks.png",
+    rows = [
+        figures.PictureRow(
+            [read_image(query.path), _labels(query), _predict(whole, comparison, query)[0].numpy()],
+            _caption(query, occluded),
+        )
+        for _, query, occluded in _choose(comparison, SHOWN_MASKS)
+    ]
+    title = (
+        "The body parts that MagnifierNet sees\n"
+        "Queries drawn at random, of people who were not in training. The network predicts the "
+        "labels itself, one for each 8 x 8 pixels."
     )
-    figures.save(
-        figures.rankings_figure(
-            [
-                figures.RankingExample(
-                    read_image(query.path),
-                    {
-                        NAMES[name]: [
-                            figures.Hit(
-                                read_image(comparison.gallery[found].path),
-                                stage.search.is_right(index, found),
-                            )
-                            for found in stage.search.ranking(index)[:RANKING_LENGTH]
-                        ]
-                        for name, stage in last.items()
-                    },
-                    _caption(query, occluded),
-                )
-                for index, query, occluded in _choose(comparison, SHOWN_RANKINGS)
-            ],
-            "Whom the networks find\n"
-            "Queries drawn at random, their nearest gallery images from left to right. Images of "
-            "the same person by the query's own camera are left out, as in the evaluation.",
-        ),
-        out / "rankings.png",
+    figure = figures.masks_figure(rows, title, ["image", "true parts", "predicted"])
+    figures.save(figure, out / "masks.png")
+
+    def hits(search: Search, query: int) -> list[figures.Hit]:
+        near = search.ranking(query)[:RANKING_LENGTH]
+        images = [read_image(search.images.gallery[found].path) for found in near]
+        return [figures.Hit(i, search.is_right(query, f)) for i, f in zip(images, near)]
+
+    examples = [
+        figures.RankingExample(
+            read_image(query.path),
+            {NAMES[name]: hits(stage.search, index) for name, stage in last.items()},
+            _caption(query, occluded),
+        )
+        for index, query, occluded in _choose(comparison, SHOWN_RANKINGS)
+    ]
+    title = (
+        "Whom the networks find\n"
+        "Queries drawn at random, their nearest gallery images from left to right. Images of the "
+        "same person by the query's own camera are left out, as in the evaluation."
     )
+    figures.save(figures.rankings_figure(examples, title), out / "rankings.png")
     figures.save(_losses_figure(stages, comparison.settings), out / "losses.png")
 
 
@@ -228,8 +220,8 @@ def _choose(comparison: Comparison, counts: tuple[int, int]) -> list[tuple[int, 
     """Draw queries, as many clear and occluded ones as ``counts`` says, each of another person."""
     chance = np.random.default_rng(comparison.settings.seed)
     chosen: list[tuple[int, Sample, np.bool_]] = []
-    for index in chance.permutation(len(comparison.query)):
-        query, occluded = comparison.query[index], comparison.occluded[index]
+    for index in chance.permutation(len(comparison.images.query)):
+        query, occluded = comparison.images.query[index], comparison.occluded[index]
         alike = sum(other == occluded for _, _, other in chosen)
         if alike < counts[int(occluded)] and all(query.pid != q.pid for _, q, _ in chosen):
             chosen.append((int(index), query, occluded))

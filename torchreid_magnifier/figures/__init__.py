@@ -19,14 +19,9 @@ from .diagrams import (
 )
 from .overlays import HeatBar, heat_overlay, mask_overlay, parts_heat_overlay
 from .pictures import (
-    LabelledImage,
-    MaskExample,
-    Pair,
     PictureRow,
-    contact_sheet,
     heat_figure,
     masks_figure,
-    pairs_figure,
     pictures_figure,
 )
 from .rankings import Hit, RankingExample, rankings_figure
@@ -39,22 +34,17 @@ __all__ = [
     "Curve",
     "HeatBar",
     "Hit",
-    "LabelledImage",
-    "MaskExample",
-    "Pair",
     "Panel",
     "PictureRow",
     "RankingExample",
     "Repeated",
     "Similarity",
     "calibration_figure",
-    "contact_sheet",
     "heat_figure",
     "heat_overlay",
     "losses_figure",
     "mask_overlay",
     "masks_figure",
-    "pairs_figure",
     "parts_heat_overlay",
     "pictures_figure",
     "rankings_figure",

@@ -29,37 +29,6 @@ class PictureRow(NamedTuple):
     caption: str = ""
 
 
-class Pair(NamedTuple):
-    """An image and a picture beside it, or a few words why there is none; see `PictureRow`."""
-
-    image: np.ndarray
-    picture: np.ndarray | str
-    caption: str = ""
-
-
-class LabelledImage(NamedTuple):
-    """An image with its part labels.
-
-    Attributes:
-        image: RGB, uint8 (H, W, 3).
-        labels: 0..7, of any size (it is scaled to the image), or why there are none.
-        caption: a short text below it.
-    """
-
-    image: np.ndarray
-    labels: np.ndarray | str
-    caption: str = ""
-
-
-class MaskExample(NamedTuple):
-    """An image with its true and its predicted part labels; see `LabelledImage`."""
-
-    image: np.ndarray
-    labels: np.ndarray | str
-    predicted: np.ndarray
-    caption: str = ""
-
-
 def pictures_figure(
     rows: Sequence[PictureRow],
     title: str,
@@ -108,34 +77,22 @@ def heat_figure(
     return figure
 
 
-def pairs_figure(pairs: Sequence[Pair], title: str) -> Figure:
-    """Draw each image beside its picture."""
-    return pictures_figure([PictureRow(pair[:2], pair.caption) for pair in pairs], title)
+def masks_figure(rows: Sequence[PictureRow], title: str, headings: Sequence[str] = ()) -> Figure:
+    """Draw each image beside itself with its parts in colour, and a legend of the parts.
 
-
-def contact_sheet(examples: Sequence[LabelledImage], title: str) -> Figure:
-    """Draw each image beside itself with its parts in colour, and a legend of the parts."""
-    rows = [PictureRow([e.image, _parts(e.image, e.labels)], e.caption) for e in examples]
-    return _with_parts(rows, title)
-
-
-def masks_figure(examples: Sequence[MaskExample], title: str) -> Figure:
-    """Draw each image, its true and its predicted parts, and a legend of the parts."""
-    rows = [
-        PictureRow([e.image, _parts(e.image, e.labels), _parts(e.image, e.predicted)], e.caption)
-        for e in examples
-    ]
-    return _with_parts(rows, title, ["image", "true parts", "predicted"])
-
-
-def _with_parts(rows: Sequence[PictureRow], title: str, headings: Sequence[str] = ()) -> Figure:
-    figure = pictures_figure(rows, title, headings, below=0.5, least=5.0)
+    Args:
+        rows: an image, and its labels 0..7 by one source or several, of any size (they are scaled
+            to the image), or why there are none.
+        title, headings: see ``pictures_figure``.
+    """
+    drawn = []
+    for (image, *labels), caption in rows:
+        assert isinstance(image, np.ndarray)
+        parts = [one if isinstance(one, str) else mask_overlay(image, one) for one in labels]
+        drawn.append(PictureRow([image, *parts], caption))
+    figure = pictures_figure(drawn, title, headings, below=0.5, least=5.0)
     add_parts_legend(figure)
     return figure
-
-
-def _parts(image: np.ndarray, labels: np.ndarray | str) -> np.ndarray | str:
-    return labels if isinstance(labels, str) else mask_overlay(image, labels)
 
 
 def _broken(heading: str, letters: int) -> str:

@@ -129,28 +129,22 @@ def _read_dataset(dataset: str, root: str) -> Any:
 
 @dataclass(frozen=True)
 class Search:
-    """Return the distance of every gallery image from every query.
+    """Distances of every gallery image from every query.
 
     Attributes:
         distances: (Q, G), cosine.
-        query, gallery: the Q and G images.
+        images: the Q queries and the G gallery images.
     """
 
     distances: np.ndarray
-    query: list[Sample]
-    gallery: list[Sample]
+    images: EvaluationSet
 
     def rank1_and_map(self, chosen: np.ndarray | None = None) -> tuple[float, float]:
         """Return torchreid's measures of the ``chosen`` queries ((Q,), boolean) or of all."""
         rows = slice(None) if chosen is None else chosen
-        q_pids, q_camids = (np.array([getattr(q, k) for q in self.query]) for k in ("pid", "camid"))
+        q_pids, g_pids, q_camids, g_camids = self._labels
         cmc, mean_ap = evaluate_rank(
-            self.distances[rows],
-            q_pids[rows],
-            self._gallery_pids,
-            q_camids[rows],
-            self._gallery_camids,
-            max_rank=1,
+            self.distances[rows], q_pids[rows], g_pids, q_camids[rows], g_camids, max_rank=1
         )
         return float(cmc[0]), float(mean_ap)
 
@@ -159,26 +153,22 @@ class Search:
 
         The query's person seen by the query's own camera is left out, as in the evaluation.
         """
-        asked = self.query[query]
+        q_pids, g_pids, q_camids, g_camids = self._labels
         order = np.argsort(self.distances[query], kind="stable")
-        left_out = (self._gallery_pids == asked.pid) & (self._gallery_camids == asked.camid)
+        left_out = (g_pids == q_pids[query]) & (g_camids == q_camids[query])
         return np.asarray(order[~left_out[order]])
 
     def is_right(self, query: int, found: int) -> bool:
         """Return whether a gallery image shows the query's person."""
-        return self.gallery[found].pid == self.query[query].pid
+        return self.images.gallery[found].pid == self.images.query[query].pid
 
     def finds(self, query: int) -> bool:
         """Return whether the nearest gallery image shows the query's person."""
         return self.is_right(query, self.ranking(query)[0])
 
     @cached_property
-    def _gallery_pids(self) -> np.ndarray:
-        return np.array([sample.pid for sample in self.gallery])
-
-    @cached_property
-    def _gallery_camids(self) -> np.ndarray:
-        return np.array([sample.camid for sample in self.gallery])
+    def _labels(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self.images.labels()
 
 
 class SeenSet(NamedTuple):
@@ -213,7 +203,7 @@ def see_evaluation_set(
             regions.append(batch.regions.half())
     count, vectors = len(images.query), torch.cat(embeddings)
     distances = whole(PairwiseDistances(vectors[:count], vectors[count:], "cosine"))
-    found = Search(distances, images.query, images.gallery)
+    found = Search(distances, images)
     if not with_regions:
         return SeenSet(found, None, None)
     of_regions = torch.cat(regions)

@@ -3,7 +3,7 @@
 Each function but the last returns the figure and a line of what is in it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from ... import figures
 from ...data.masks import find_mask
 from ...figures import HeatBar, Hit, PictureRow, RankingExample
+from ...hub import Card
 from ...images import ImageError, read_image, read_labels
 from ...models.base import Embedding
 from ...parts import BACKGROUND, PARTS
@@ -65,11 +66,10 @@ def parts_sheet(
     true = [_true_labels(path) for path in paths]
     lacking = sum(isinstance(labels, str) for labels in true)
     if lacking < len(paths):
-        examples = map(figures.MaskExample, images, true, predicted, names)
-        figure = figures.masks_figure(list(examples), title)
+        rows, heads = list(zip(images, true, predicted)), ["image", "true parts", "predicted"]
     else:
-        sheet = map(figures.LabelledImage, images, predicted, names)
-        figure = figures.contact_sheet(list(sheet), title)
+        rows, heads = list(zip(images, predicted)), []
+    figure = figures.masks_figure(list(map(PictureRow, rows, names)), title, heads)
     return figure, f"images: {len(paths)}, of these with true labels: {len(paths) - lacking}"
 
 
@@ -223,9 +223,8 @@ def search_sheet(
     count = min(len(queries), most)
     rankings = [list(hits(gallery, found, number)) for number in range(count)]
     asked = [queries.place(number) for number in range(count)]
-    images = read_places([*asked, *(hit.place for ranking in rankings for hit in ranking)])
-    nothing = np.full((gallery.card.height, gallery.card.width, 3), 230, np.uint8)
-    pixels = {at: nothing if image is None else np.asarray(image) for at, image in images.items()}
+    places = [*asked, *(hit.place for ranking in rankings for hit in ranking)]
+    pixels, missing = _read(places, gallery.card)
     examples = []
     for query, ranking in zip(asked, rankings):
         near = [Hit(pixels[hit.place], None, f"{hit.score:.3f}") for hit in ranking]
@@ -234,7 +233,6 @@ def search_sheet(
         )
     title = f"{name}: {len(gallery)} pictures\n"
     title += f"Nearest from left to right, with their {metric} {SCORES[metric]}."
-    missing = [place for place, image in images.items() if image is None]
     figure = figures.rankings_figure(examples, title)
     return figure, f"{count} of {len(queries)} queries", missing
 
@@ -255,18 +253,21 @@ def groups_sheet(pictures: Embeddings, found: np.ndarray, most: int) -> tuple[Fi
         person: [pictures.place(row) for row in np.flatnonzero(found == person)[:_OF_EACH]]
         for person in shown.tolist()
     }
-    images = read_places([place for some in places.values() for place in some])
-    nothing = np.full((pictures.card.height, pictures.card.width, 3), 230, np.uint8)
+    pixels, missing = _read([at for some in places.values() for at in some], pictures.card)
     rows = [
-        PictureRow(
-            [nothing if (image := images[place]) is None else np.asarray(image) for place in some],
-            f"person {person + 1}: {sizes[person]} pictures",
-        )
+        PictureRow([pixels[at] for at in some], f"person {person + 1}: {sizes[person]} pictures")
         for person, some in places.items()
     ]
     title = f"Who is who\n{len(pictures)} pictures, {len(sizes)} people; the {len(rows)} seen most."
-    missing = [place for place, image in images.items() if image is None]
     return figures.pictures_figure(rows, title), missing
+
+
+def _read(places: Iterable[Place], card: Card) -> tuple[dict[Place, np.ndarray], list[Place]]:
+    """Pictures, RGB, and those that cannot be read, which are grey."""
+    images = read_places(places)
+    grey = np.full((card.height, card.width, 3), 230, np.uint8)
+    pixels = {at: grey if image is None else np.asarray(image) for at, image in images.items()}
+    return pixels, [place for place, image in images.items() if image is None]
 
 
 def calibration_sheet(found: Calibration, pairs: Pairs) -> Figure:
@@ -316,7 +317,7 @@ def _branch_maps(network: Network, paths: Sequence[str], batch_size: int) -> dic
 def _hits(network: Network, seen: SeenSet, query: int, top: int, why: str) -> Iterator[Hit]:
     """The nearest gallery images of a query, and why they are that."""
     ranking = seen.search.ranking(query)
-    paths = [seen.search.gallery[found].path for found in ranking[:top]]
+    paths = [seen.search.images.gallery[found].path for found in ranking[:top]]
     images = [read_image(path) for path in paths]
     whys: list[np.ndarray | None] = [None] * len(paths)
     if why == "regions":
