@@ -14,6 +14,7 @@ RUN = {
     "loss": {"name": "triplet", "triplet": {"weight_x": 1.0}},
     "test": {"ranks": [1]},
 }
+SLIM = {"name": "magnifiernet_r18_g", "options": {"backbone": "slim"}}  # a small network
 
 
 def write_noise(root: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import several_processes
 import torch
-from noise_data import write_config
+from noise_data import SLIM, write_config
 from processes import started
 
 from torchreid_magnifier.cli import main
@@ -29,7 +29,9 @@ def launched(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     command += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", "0", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests" / "contract")])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment["TORCHREID_MAGNIFIER_IMPORT"] = "slim"
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
@@ -133,7 +135,7 @@ def test_a_run_goes_on_with_any_number_of_processes(noise_root, tmp_path, capsys
     """One process, then two, then one; what two found is what one finds in their checkpoint."""
     config = write_config(
         tmp_path / "run.yaml",
-        model={"name": "magnifiernet_r18"},
+        model=SLIM | {"name": "magnifiernet_r18"},
         data={
             "sources": ["market1501_masks"],
             "root": str(noise_root),

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import torchreid
-from noise_data import write_config
+from networks import small
+from noise_data import SLIM, write_config
 from PIL import Image
 
 from torchreid_magnifier import SAN, open_network
@@ -34,8 +35,7 @@ from torchreid_magnifier.training.engine import Engine
 @pytest.fixture
 def train(tmp_path, noise_root):
     """``train("train.max_epoch 2")``: the exit status of a small run into ``tmp_path / "log"``."""
-    model, test = {"name": "osnet_x0_25"}, {"eval_freq": 1}
-    file = write_config(tmp_path / "run.yaml", model=model, test=test)
+    file = write_config(tmp_path / "run.yaml", model=SLIM, test={"eval_freq": 1})
 
     def run(options: str = "", root: Path = noise_root) -> int:
         given = ["--config-file", str(file), "--root", str(root), *options.split()]
@@ -354,8 +354,8 @@ def test_checkpoints_load_without_this_package(train, tmp_path, schedule):
     )
     assert done.returncode == 0, done.stderr
     network = {
-        "model": "osnet_x0_25",
-        "options": {},
+        "model": "magnifiernet_r18_g",
+        "options": {"backbone": "slim"},
         "loss": "triplet",
         "num_classes": 4,
         "sources": ["market1501"],
@@ -368,11 +368,12 @@ def test_checkpoints_load_without_this_package(train, tmp_path, schedule):
 
 
 def test_a_checkpoint_alone_says_how_its_network_is_opened(train, tmp_path):
-    assert train("model.name magnifiernet_r18_g model.options.biases true") == 0
+    assert train("model.options.biases true") == 0
     path = tmp_path / "elsewhere.pth"
     (tmp_path / "log" / "model" / "model.pth.tar-1").rename(path)
     network = open_network(path)
-    assert (network.card.model, network.card.options) == ("magnifiernet_r18_g", {"biases": True})
+    options = {"backbone": "slim", "biases": True}
+    assert (network.card.model, network.card.options) == ("magnifiernet_r18_g", options)
     assert (network.card.height, network.card.width) == (64, 32)
     assert network.card.dataset == "market1501"
     assert network.model.trained_size == (64, 32)
@@ -380,9 +381,9 @@ def test_a_checkpoint_alone_says_how_its_network_is_opened(train, tmp_path):
 
 def test_weights_know_the_size_of_their_images(train, tmp_path):
     """Of a model of this package, in evaluation; torchreid's FeatureExtractor loads them so."""
-    assert train("model.name magnifiernet_r18_g") == 0
+    assert train() == 0
     path = str(tmp_path / "log" / "model" / "model.pth.tar-1")
-    model = torchreid.models.build_model("magnifiernet_r18_g", 4, pretrained=False).eval()
+    model = small("magnifiernet_r18_g", "softmax", 4).eval()
     torchreid.utils.load_pretrained_weights(model, path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -391,7 +392,7 @@ def test_weights_know_the_size_of_their_images(train, tmp_path):
         model(torch.zeros(1, 3, 128, 64))
     options = f"test.evaluate True model.load_weights {path} data.height 96 data.width 48"
     with pytest.warns(UserWarning, match="of 64x32 pixels and is given 96x48"):
-        assert train(f"model.name magnifiernet_r18_g {options}") == 0
+        assert train(options) == 0
 
 
 # ------------------------------------------------------------------ options of a model
@@ -478,7 +479,7 @@ def test_what_a_run_uses_is_printed(train, capsys):
     printed = capsys.readouterr().out
     assert (
         """This run
-  model: osnet_x0_25, for images of 64x32
+  model: magnifiernet_r18_g, backbone slim, for images of 64x32
   targets: market1501, euclidean distance
   loss: triplet (triplet x 1, margin 0.3; cross-entropy x 1)
   sources: market1501, RandomIdentitySampler, 16 images a batch

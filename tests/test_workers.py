@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import started
 
 from torchreid_magnifier.annotate import ParsingError
 from torchreid_magnifier.workers import WorkerError, Workers
@@ -19,8 +19,8 @@ def make_work():
     def work(batch):
         if batch == ["die"]:
             os._exit(9)
-        if batch == ["wait"]:
-            print(os.getpid(), flush=True)
+        if batch[0] == "wait":
+            Path(batch[1]).write_text(str(os.getpid()))
             time.sleep(600)
         return [*batch, os.getpid(), torch.get_num_threads()]
 
@@ -65,42 +65,35 @@ def test_processes_answer_in_order_and_one_that_ends_is_reported():
     )
 
 
-SCRIPT = """
-import sys
-from test_workers import Workers, make_work
-
-if __name__ == "__main__":
+def wait_in_a_worker(pid: Path, printed: Path) -> int:
+    os.setsid()  # a group of its own, as a shell makes it
+    sys.stdout = sys.stderr = open(printed, "w", buffering=1)
+    for number in (1, 2):
+        os.dup2(sys.stdout.fileno(), number)
     try:
         with Workers(make_work, 1, processes=True) as workers:
-            list(workers.map([["wait"]]))
+            list(workers.map([["wait", pid]]))
     except KeyboardInterrupt:
-        sys.exit(130)
-"""
+        return 130
+    return 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals to a group of processes")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_processes_end_with_their_parent(number, status, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    parent = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(script)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    worker = int(parent.stdout.readline())
+    pid, printed = tmp_path / "pid", tmp_path / "printed"
+    parent = started(wait_in_a_worker, pid, printed)
+    while not (pid.exists() and pid.read_text()):
+        assert parent.is_alive()
+        time.sleep(0.01)
     if number == signal.SIGINT:
         os.killpg(parent.pid, number)  # as a terminal does
     else:
         parent.kill()
-    # Both pipes close when the last process that holds them has ended.
-    out, err = parent.communicate(timeout=60)
-    assert parent.returncode == status
-    assert (out, err) == ("", "")
+    parent.join(60)
+    assert parent.exitcode == status
     with pytest.raises(ProcessLookupError):
         for _ in range(600):  # it is gone as soon as somebody has taken note
-            os.kill(worker, 0)
+            os.kill(int(pid.read_text()), 0)
             time.sleep(0.1)
+    assert printed.read_text() == ""

@@ -1,7 +1,5 @@
 """Whole files, locks, hashes and lists of lines: once each."""
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import glob

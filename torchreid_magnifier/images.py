@@ -5,8 +5,6 @@ turned upright by EXIF, 8 bits of red, green and blue; 16-bit and 0..1 images ar
 transparent ones the colours count. What cannot be read as a whole is an error at once.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """Outlines of rounded things, as polygons: of limbs, heads and trunks, of people and of labels."""
 
-from __future__ import annotations
-
 import cmath
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Works on batches side by side, in threads or in processes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -64,7 +62,7 @@ class Workers:
             self._work = work
             self._pool = ThreadPoolExecutor(count)
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,8 +4,6 @@ Thickness follows the body's height. The fractions below are those of clothed pe
 Drillis and Contini's segments and a little cloth), tuned on drawn pedestrians.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

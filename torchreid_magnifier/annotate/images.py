@@ -1,7 +1,5 @@
 """Which images get sidecar files, part labels for one, and where these are written."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Label maps of images that have none, by a parser."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any

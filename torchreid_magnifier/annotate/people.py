@@ -3,8 +3,6 @@
 Everybody else in the image is background.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

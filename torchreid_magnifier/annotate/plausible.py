@@ -4,8 +4,6 @@ A file of another format than it was taken for gives labels too: Sapiens2's hair
 Sapiens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 

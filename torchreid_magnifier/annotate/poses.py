@@ -1,7 +1,5 @@
 """One person's pose in an image, from whichever set of keypoints."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

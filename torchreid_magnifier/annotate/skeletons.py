@@ -19,8 +19,6 @@ Sources, where the orders were read:
   is the person's right.
 """
 
-from __future__ import annotations
-
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 

@@ -1,7 +1,5 @@
 """Counts of what the label maps of a set of images hold."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

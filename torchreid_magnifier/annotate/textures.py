@@ -4,8 +4,6 @@ SAN (Jin et al., AAAI 2020) takes those of its generator, SAN-PG (``san_pg`` her
 when it learns from real people.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

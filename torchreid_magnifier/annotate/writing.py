@@ -1,7 +1,5 @@
 """Makes the sidecar files of many images; a run that was killed goes on where it was."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -177,7 +175,7 @@ class SidecarFolder:
         self._lock = ExitStack()
         self.todo: list[str] = []
 
-    def __enter__(self) -> SidecarFolder:
+    def __enter__(self) -> "SidecarFolder":
         folder = self._folder
         with ExitStack() as stack:
             try:

@@ -1,7 +1,5 @@
 """Commands that have subcommands of their own, a function each."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 

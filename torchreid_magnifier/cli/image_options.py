@@ -1,7 +1,5 @@
 """Options for the images whose sidecar files a command makes, checks or shows."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """``torchreid-magnifier masks``: the part labels that ``_masks`` datasets read."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence

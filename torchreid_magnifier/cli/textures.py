@@ -1,7 +1,5 @@
 """``torchreid-magnifier textures``: the textures that ``_textures`` datasets read."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 

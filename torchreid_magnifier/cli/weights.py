@@ -1,7 +1,5 @@
 """``torchreid-magnifier weights``: trained weights by name."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

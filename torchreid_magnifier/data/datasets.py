@@ -4,8 +4,6 @@
 and transform is shared. And torchreid's plain dataset, read through this package's door.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache

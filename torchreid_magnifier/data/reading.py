@@ -1,7 +1,5 @@
 """torchreid's dataset classes, with errors that say what was looked for and what is there."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter, defaultdict

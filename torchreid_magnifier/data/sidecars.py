@@ -1,7 +1,5 @@
 """Sidecar files, one beside each image: the search for them and the check before training."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence

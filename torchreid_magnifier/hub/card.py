@@ -178,7 +178,7 @@ class Card:
         return cls(**given)
 
     @classmethod
-    def from_json(cls, text: str, folder: Path | None = None) -> "Card":
+    def from_json(cls, text: str) -> "Card":
         """Make a card of what ``to_json`` returned.
 
         Raises:
@@ -188,7 +188,7 @@ class Card:
             entry = json.loads(text)
         except ValueError as error:
             raise WeightsError(f"it is no JSON ({error})") from error
-        return cls.from_dict(entry, folder)
+        return cls.from_dict(entry)
 
 
 def card_of_run(checkpoint: Path) -> Card | None:

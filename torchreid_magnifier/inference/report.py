@@ -12,7 +12,7 @@ from ..figures import retrieval_figure
 from .evaluate import Evaluation, Measures, crossed
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<html lang="en"><head><meta charset="utf-8"><title>Evaluation</title>
 <style>
 body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: .7em 0 1.4em }
@@ -25,7 +25,7 @@ img { max-width: 100%; height: auto } .faint { color: #666 }
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table>
 {% endmacro %}
-<h1>{{ title }}</h1>
+<h1>Evaluation</h1>
 <p>Percent, by the cosine distance; images of the query's person by its own camera do not count.</p>
 {% if crossed %}<h2>Trained on, tested on: rank-1 / mAP</h2>{{ table(*crossed) }}{% endif %}
 {% for one in sections %}
@@ -63,7 +63,7 @@ def as_text(found: Sequence[Evaluation], cameras: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def as_html(found: Sequence[Evaluation], title: str = "Evaluation") -> str:
+def as_html(found: Sequence[Evaluation]) -> str:
     """Return a page with all tables and curves, which needs no other file."""
     from .. import __version__
 
@@ -81,7 +81,7 @@ def as_html(found: Sequence[Evaluation], title: str = "Evaluation") -> str:
     jinja = Environment(autoescape=True, trim_blocks=True, undefined=StrictUndefined)
     table = _crossed(found) if len(found) > 1 else None
     page = jinja.from_string(_PAGE)
-    return page.render(title=title, sections=sections, crossed=table, version=__version__)
+    return page.render(sections=sections, crossed=table, version=__version__)
 
 
 def _about(one: Evaluation) -> str:

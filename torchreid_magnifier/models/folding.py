@@ -16,20 +16,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 Module = TypeVar("Module", bound=nn.Module)
+_TOLERANCE = 1e-2
 
 
-def optimized(
-    model: Module, dtype: torch.dtype, run: Callable[[Module], Tensor], tolerance: float = 1e-2
-) -> Module:
+def optimized(model: Module, dtype: torch.dtype, run: Callable[[Module], Tensor]) -> Module:
     """Return a copy of ``model`` that computes the same and cannot be trained.
+
+    A network that cannot be folded without a larger difference than 1 % of the largest value stays
+    as it is.
 
     Args:
         model: in evaluation mode.
         dtype: of the convolutions.
         run: ``run(model)`` computes some result, of images of any size and values: what follows
             what is seen in it.
-        tolerance: by which the copy's result may differ from the model's, relative to its largest
-            value; a network that cannot be folded without a larger difference stays as it is.
 
     Raises:
         ValueError: ``model`` is in training mode, or has weights that are not finite, which oneDNN
@@ -46,7 +46,7 @@ def optimized(
         _fuse_blocks(result, dtype)
         _fold_batch_norms(result, dtype, run)
         error = (run(result) - expected).abs().max()
-    if error > tolerance * expected.abs().max():
+    if error > _TOLERANCE * expected.abs().max():
         return copy.deepcopy(model).requires_grad_(False)
     return result
 

@@ -4,8 +4,6 @@ Body axes, in metres: X to the person's left, Y up, Z forward; the origin is the
 feet. Proportions are fractions of the height (Drillis and Contini's segment lengths, rounded).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Paints rounded parts of one person onto a canvas, in that person's own measures."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..parts import BACKGROUND

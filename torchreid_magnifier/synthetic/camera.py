@@ -4,8 +4,6 @@ A backdrop is painted once for each camera and process, as a wide strip of stree
 picture is cut; it depends on the seed and the camera alone.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -5,8 +5,6 @@ then averaged down, while the label of a final pixel is the label at its centre:
 with exact hard labels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

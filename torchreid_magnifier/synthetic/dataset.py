@@ -1,7 +1,5 @@
 """The synthetic pedestrians as torchreid datasets."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -10,8 +10,6 @@ Layout (that of EANet's Market-1501 labels)::
         dataset.json      version and settings; which queries are heavily occluded
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

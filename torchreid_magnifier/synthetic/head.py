@@ -1,7 +1,5 @@
 """Head of a person: hair, face and hat; all of it carries the label of the head."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..parts import HEAD

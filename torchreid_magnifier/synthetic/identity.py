@@ -4,8 +4,6 @@ Colours come from a short list of everyday ones, so many people share them, and 
 identities come in pairs: the second of a pair is the first with two or three details changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -4,8 +4,6 @@ Every function draws one object that stands on the ground at ``(x, y)`` (canvas 
 of its foot) and is ``size`` pixels tall. What it covers becomes background.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

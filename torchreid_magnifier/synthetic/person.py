@@ -5,8 +5,6 @@ skirt or a coat's tail is upper leg down to the knee and lower leg below it; a b
 is background. Neck, hair and hat are head. Hands are lower arm.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 

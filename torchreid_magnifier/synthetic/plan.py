@@ -1,7 +1,5 @@
 """Which images the synthetic data set has, without drawing any."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 

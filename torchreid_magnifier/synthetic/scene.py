@@ -1,7 +1,5 @@
 """One picture of the data set: who, where, what is in the way, and the exact labels."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import dataclass
 from functools import lru_cache

@@ -12,8 +12,6 @@ Nothing is drawn for it anew: :func:`draw_person` paints the person as in every 
 standard build, in one pose, without light, and from four sides. The patches are cut out of that.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache

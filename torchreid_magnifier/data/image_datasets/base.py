@@ -1,7 +1,5 @@
 """Shared by the image datasets: the search for files, its errors, and sets for one use only."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A user's own images as datasets: from file names, or from a table."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
