@@ -93,7 +93,7 @@ def test_occluded_queries_are_those_of_the_registered_dataset(tmp_path):
     """Equal to torchreid's test of ``synthetic_pedestrians_occluded``, run for itself."""
     comparison = Comparison(tmp_path / "data", tmp_path, TINY)
     stage = next(comparison.run(tqdm(disable=True)))
-    assert 0 < comparison.occluded.sum() < len(comparison.query)
+    assert 0 < comparison.occluded.sum() < len(comparison.images.query)
     datamanager = torchreid_data.ImageDataManager(
         root=str(tmp_path / "data"),
         sources="synthetic_pedestrians",

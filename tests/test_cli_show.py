@@ -10,10 +10,10 @@ import torch
 import torchreid
 import yaml
 from matplotlib.image import AxesImage
+from networks import on_slim
 from PIL import Image
-from torchreid import models as torchreid_models
 
-from torchreid_magnifier import figures
+from torchreid_magnifier import figures, models
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.images import read_image
 from torchreid_magnifier.inference.explain.maps import activation_map, branch_maps, inspect_images
@@ -36,11 +36,11 @@ def weights(tmp_path_factory):
     }
     for seed, (run, name) in enumerate(runs.items()):
         torch.manual_seed(seed)
-        model = torchreid_models.build_model(name, 3, loss="triplet", pretrained=False)
+        model = models.build(name, 3, loss="triplet", **on_slim(name))
         (folder / run / "model").mkdir(parents=True)
         torch.save({"state_dict": model.state_dict()}, folder / run / "model" / "model.pth.tar-7")
         record = {
-            "model": {"name": name},
+            "model": {"name": name, "options": {"backbone": "slim"}},
             "data": {"height": 64, "width": 32, "norm_mean": [0.5] * 3, "norm_std": [0.2] * 3},
         }
         (folder / run / "config.yaml").write_text(yaml.safe_dump(record))

@@ -11,7 +11,7 @@ from torch import nn
 from torchreid_magnifier import SAN
 from torchreid_magnifier.training.config import ConfigError
 from torchreid_magnifier.training.engine import Engine
-from torchreid_magnifier.training.optim import fused as fused_steps
+from torchreid_magnifier.training.optim import steps as fused_steps
 from torchreid_magnifier.training.optim import use_fused
 
 DATA = SimpleNamespace(train_loader=None, test_loader=None, num_train_pids=4)

@@ -10,8 +10,7 @@ from ..inference.errors import RetrievalError
 from ..inference.gallery import open_gallery
 from ..training.config import ConfigError
 from . import report
-from .actions import Action, run_action
-from .arguments import add_path
+from .arguments import Action, add_path, run_action
 from .network_options import add_network_options, chosen_network
 
 _GALLERY = (

@@ -15,8 +15,7 @@ from ..data.masks import MASKS
 from ..data.sidecars import SidecarFiles
 from ..figures import check_picture, save
 from . import FAILED
-from .actions import Action
-from .arguments import add_flag, positive
+from .arguments import Action, add_flag, positive
 from .datasets import add_root, check_dataset
 
 

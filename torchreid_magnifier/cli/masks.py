@@ -19,8 +19,7 @@ from ..data.masks import MASKS
 from ..errors import LISTED, listed
 from ..parts import FOREGROUND, PARTS
 from . import report
-from .actions import Action, run_action
-from .arguments import add_batch_size, add_count, add_flag
+from .arguments import Action, add_batch_size, add_count, add_flag, run_action
 from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 
 _OF_KEYPOINTS = ("names", "min_score", "skeleton", "absent_is_nobody")

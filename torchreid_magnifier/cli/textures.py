@@ -7,8 +7,7 @@ from ..annotate.textures import make_textures
 from ..data.textures import TextureFiles
 from ..errors import LISTED
 from . import report
-from .actions import Action, run_action
-from .arguments import add_batch_size, add_flag, positive
+from .arguments import Action, add_batch_size, add_flag, positive, run_action
 from .image_options import add_image_options, check_sidecars, chosen_images, sheet_action
 from .network_options import add_network_options, chosen_network
 

@@ -14,8 +14,7 @@ from ..hub.download import cached_path, places, remembered
 from ..hub.pack import pack, read_facts
 from ..hub.table import table
 from . import FAILED
-from .actions import Action, run_action
-from .arguments import add_flag, add_path
+from .arguments import Action, add_flag, add_path, run_action
 
 
 def main(argv: Sequence[str]) -> int:

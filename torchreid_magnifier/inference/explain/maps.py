@@ -1,7 +1,7 @@
 """Maps of where a network is active, and how alike the features of body regions are."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from ..errors import ExplainError
 from ..open import Network
 
 JOINT = "joint"
+_NEEDED = {
+    "parts": ("predicts no body parts", "mask module"),
+    "regions": ("has no features of regions", "Semantic Fusion Branch"),
+}
 
 
 class RegionSimilarity(NamedTuple):
@@ -58,29 +62,16 @@ def inspect_images(
             bar.update(len(images))
 
 
-def require_parts(network: Network) -> None:
-    """Check that the network predicts body parts.
+def require(network: Network, what: Literal["parts", "regions"]) -> None:
+    """Check that the network predicts body ``parts``, or has features of body ``regions``.
 
     Raises:
         ExplainError: it does not.
     """
-    if not network.model.has_parts:
+    if not getattr(network.model, f"has_{what}"):
+        lacking, having = _NEEDED[what]
         raise ExplainError(
-            f"{network.card.model} predicts no body parts: take a network with a mask module, such "
-            "as magnifiernet"
-        )
-
-
-def require_regions(network: Network) -> None:
-    """Check that the network has features of body regions.
-
-    Raises:
-        ExplainError: it has not.
-    """
-    if not network.model.has_regions:
-        raise ExplainError(
-            f"{network.card.model} has no features of regions: take a network with a Semantic "
-            "Fusion Branch, such as magnifiernet"
+            f"{network.card.model} {lacking}: take a network with a {having}, such as magnifiernet"
         )
 
 

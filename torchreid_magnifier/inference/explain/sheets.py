@@ -29,8 +29,7 @@ from .maps import (
     inspect_images,
     region_activation_maps,
     region_similarity,
-    require_parts,
-    require_regions,
+    require,
 )
 from .rankings import EvaluationSet, SeenSet, draw_queries, region_standings, see_evaluation_set
 
@@ -54,7 +53,7 @@ def parts_sheet(
     Raises:
         ExplainError: the network predicts no parts; ImageError: an image cannot be read.
     """
-    require_parts(network)
+    require(network, "parts")
     predicted = list(_parts(inspect_images(network, paths, batch_size)))
     size, cell = network.preprocessing, network.preprocessing.height // len(predicted[0])
     title = (
@@ -93,7 +92,7 @@ def activations_sheet(
     name, network = next(iter(networks.items()))
     bar = WHY["activations"]
     if regions:
-        require_regions(network)
+        require(network, "regions")
         seen = inspect_images(network, paths, batch_size)
         found = torch.cat([region_activation_maps(batch) for batch in seen])
         maps = {part.replace("_", " "): found[:, number] for number, part in enumerate(PARTS)}
@@ -152,7 +151,7 @@ def rankings_sheet(
     why = why or ("regions" if with_regions else "activations")
     if why == "regions":
         for network in networks.values():
-            require_regions(network)
+            require(network, "regions")
     seen = {}
     for name, network in networks.items():
         answers = inspect_images(network, images.paths, batch_size)
@@ -191,7 +190,7 @@ def regions_sheet(
         ExplainError: a network has no features of regions; ImageError: an image cannot be read.
     """
     for network in networks.values():
-        require_regions(network)
+        require(network, "regions")
     drawn, means = {}, []
     for name, network in networks.items():
         seen = inspect_images(network, paths, batch_size)

@@ -1,7 +1,6 @@
 """A trained network as one file that other programs run: ONNX, or a program of torch.export."""
 
-from .errors import ExportError, ParityError
-from .settings import Settings
+from .settings import ExportError, ParityError, Settings
 from .writing import Export, check_target, export_network, read_card
 
 __all__ = [

@@ -12,9 +12,8 @@ from ...evaluation import PairwiseDistances
 from ...models import ReIDModel
 from ..evaluate import Measures, measure
 from ..explain.rankings import EvaluationSet
-from .errors import ParityError
 from .program import EMBEDDING, LABELS
-from .settings import Run
+from .settings import ParityError, Run
 
 MOST_LOST = 1.0
 """Percent of mAP that an export may lose on a dataset."""

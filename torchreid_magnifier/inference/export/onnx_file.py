@@ -15,9 +15,8 @@ from torch.export import ExportedProgram
 
 from ...errors import needing
 from ...hub.card import CARD_KEY, Card
-from .errors import ExportError
 from .program import INPUT, PICTURES, output_names, to_pictures
-from .settings import Contents, Run, Settings
+from .settings import Contents, ExportError, Run, Settings
 
 OPSET = 18  # the oldest that torch's exporter writes, for the largest choice of runtimes
 SUFFIX = ".onnx"

@@ -13,9 +13,8 @@ from torch.export import ExportedProgram
 from ...errors import needing
 from ...hub.card import CARD_KEY, Card
 from . import onnx_file
-from .errors import ExportError
 from .program import INPUT, PICTURES, output_names, to_pictures
-from .settings import Contents, Run, Settings
+from .settings import Contents, ExportError, Run, Settings
 
 SUFFIX, WEIGHTS = ".xml", ".bin"
 _NEEDED = "OpenVINO's files need openvino, and of int8 nncf", "openvino", ExportError

@@ -11,9 +11,8 @@ from ...models import Embedding, ReIDModel
 from ...synthetic.camera import CAMERAS
 from ...synthetic.scene import Shot, render
 from ..open import Preprocessing
-from .errors import ParityError
 from .program import EMBEDDING, LABELS, VISIBILITY, outputs_of
-from .settings import Run
+from .settings import ParityError, Run
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 5)

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ...hub.card import CARD_KEY, Card
-from .errors import ExportError
-from .settings import Contents, Run, Settings
+from .settings import Contents, ExportError, Run, Settings
 
 SUFFIX = ".pt2"
 

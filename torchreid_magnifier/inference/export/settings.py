@@ -1,11 +1,11 @@
-"""The form that an exported file is to have."""
+"""The form that an exported file is to have, and the errors of an export."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from .errors import ExportError
+from ...errors import MagnifierError
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -14,6 +14,16 @@ Contents = dict[str, bytes]
 
 Run = Callable[[Tensor], dict[str, Tensor]]
 """Images ``(N, 3, H, W)`` to the outputs of an exported network, by name."""
+
+
+class ExportError(MagnifierError, RuntimeError):
+    """A network that cannot be exported, or a file that is no export of this package."""
+
+
+class ParityError(ExportError):
+    """A network that cannot be written or run, or does not answer then as the network itself."""
+
+    exit_status = 1
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ from ..explain.rankings import EvaluationSet
 from ..open import Network, Preprocessing
 from . import onnx_file, openvino_file, pt2_file
 from .agreement import Agreement, agree
-from .errors import ExportError, ParityError
 from .parity import Parity, compare, pedestrians
 from .program import trace
-from .settings import Contents, Settings
+from .settings import Contents, ExportError, ParityError, Settings
 
 FORMATS: dict[str, ModuleType] = {
     form.SUFFIX: form for form in (onnx_file, openvino_file, pt2_file)

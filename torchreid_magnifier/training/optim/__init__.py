@@ -1,8 +1,7 @@
 """Schedules of the learning rate, SAN's optimizer, and what holds for any optimizer."""
 
-from .decay import without_decay
-from .fused import use_fused
 from .san_adam import SANAdam
 from .schedule import WarmupMultiStepLR, default_warmup_epochs
+from .steps import use_fused, without_decay
 
 __all__ = ["SANAdam", "WarmupMultiStepLR", "default_warmup_epochs", "use_fused", "without_decay"]
