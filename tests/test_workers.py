@@ -82,7 +82,7 @@ def wait_in_a_worker(pid: Path, printed: Path) -> int:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_processes_end_with_their_parent(number, status, tmp_path):
     pid, printed = tmp_path / "pid", tmp_path / "printed"
-    parent = started(wait_in_a_worker, pid, printed)
+    parent = started(wait_in_a_worker, pid, printed, PYTHONWARNINGS="ignore")
     while not (pid.exists() and pid.read_text()):
         assert parent.is_alive()
         time.sleep(0.01)
