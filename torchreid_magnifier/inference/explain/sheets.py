@@ -64,11 +64,11 @@ def parts_sheet(
     names = [_name(path) for path in paths]
     true = [_true_labels(path) for path in paths]
     lacking = sum(isinstance(labels, str) for labels in true)
+    shown: list[tuple[np.ndarray | str, ...]] = list(zip(images, predicted))
+    heads: list[str] = []
     if lacking < len(paths):
-        rows, heads = list(zip(images, true, predicted)), ["image", "true parts", "predicted"]
-    else:
-        rows, heads = list(zip(images, predicted)), []
-    figure = figures.masks_figure(list(map(PictureRow, rows, names)), title, heads)
+        shown, heads = list(zip(images, true, predicted)), ["image", "true parts", "predicted"]
+    figure = figures.masks_figure(list(map(PictureRow, shown, names)), title, heads)
     return figure, f"images: {len(paths)}, of these with true labels: {len(paths) - lacking}"
 
 
