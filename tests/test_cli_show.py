@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torchreid
-import yaml
 from matplotlib.image import AxesImage
-from networks import on_slim
+from networks import save_run
 from PIL import Image
 
-from torchreid_magnifier import figures, models
+from torchreid_magnifier import figures
 from torchreid_magnifier.cli import main
 from torchreid_magnifier.images import read_image
 from torchreid_magnifier.inference.explain.maps import activation_map, branch_maps, inspect_images
@@ -34,17 +33,10 @@ def weights(tmp_path_factory):
         "baseline": "magnifiernet_r18_g",
         "san": "san_r18",
     }
-    for seed, (run, name) in enumerate(runs.items()):
-        torch.manual_seed(seed)
-        model = models.build(name, 3, loss="triplet", **on_slim(name))
-        (folder / run / "model").mkdir(parents=True)
-        torch.save({"state_dict": model.state_dict()}, folder / run / "model" / "model.pth.tar-7")
-        record = {
-            "model": {"name": name, "options": {"backbone": "slim"}},
-            "data": {"height": 64, "width": 32, "norm_mean": [0.5] * 3, "norm_std": [0.2] * 3},
-        }
-        (folder / run / "config.yaml").write_text(yaml.safe_dump(record))
-    return {run: str(folder / run / "model" / "model.pth.tar-7") for run in runs}
+    return {
+        run: save_run(folder / run, name, seed, epoch=7, std=0.2)
+        for seed, (run, name) in enumerate(runs.items())
+    }
 
 
 @pytest.fixture

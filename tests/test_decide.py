@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import yaml
+from networks import save_run
 from PIL import Image
 
 from torchreid_magnifier.cli import main
@@ -29,7 +28,6 @@ from torchreid_magnifier.inference.decide import (
 )
 from torchreid_magnifier.inference.embeddings import Embeddings
 from torchreid_magnifier.inference.errors import RetrievalError
-from torchreid_magnifier.models import build as build_model
 
 CARD = Card(
     *("people", "magnifiernet_r18", 64, 32, (0.5, 0.25, 0.1), (0.5, 0.25, 0.125)), sha256="0" * 64
@@ -338,14 +336,7 @@ def crowd(tmp_path, monkeypatch):
             path = Path(f"people/{person}/c{camera}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             image.resize((32, 64)).save(path)
-    torch.manual_seed(0)
-    network = build_model("magnifiernet_r18_g", num_classes=2, loss="triplet")
-    Path("run/model").mkdir(parents=True)
-    torch.save({"state_dict": network.state_dict()}, "run/model/model.pth.tar-1")
-    data = {"height": 64, "width": 32, "norm_mean": [0.5] * 3, "norm_std": [0.25] * 3}
-    record = {"model": {"name": "magnifiernet_r18_g"}, "data": data}
-    Path("run/config.yaml").write_text(yaml.safe_dump(record))
-    return "run/model/model.pth.tar-1"
+    return save_run(Path("run"), "magnifiernet_r18_g")
 
 
 def test_calibrate_check_and_search_for_somebody_or_nobody(crowd, capsys):

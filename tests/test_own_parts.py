@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from networks import save_run
 from PIL import Image
 
-from torchreid_magnifier import models
 from torchreid_magnifier.annotate.parsers import magnifiernet
 from torchreid_magnifier.annotate.parsers.magnifiernet import PartsOfNetwork
 from torchreid_magnifier.cli import main
@@ -93,15 +93,8 @@ def test_options_that_do_not_fit(tmp_path, capsys, arguments, message):
 
 
 def test_a_network_without_parts_is_refused(tmp_path, capsys):
-    run = tmp_path / "run"
-    (run / "model").mkdir(parents=True)
-    model = models.build("magnifiernet_r18_g", 3, loss="triplet", pretrained=False)
-    torch.save({"state_dict": model.state_dict()}, run / "model" / "model.pth.tar-1")
-    (run / "config.yaml").write_text(
-        "model: {name: magnifiernet_r18_g}\n"
-        "data: {height: 64, width: 32, norm_mean: [0, 0, 0], norm_std: [1, 1, 1]}\n"
-    )
+    weights = save_run(tmp_path / "run", "magnifiernet_r18_g")
     Image.new("RGB", (8, 16)).save(tmp_path / "a.png")
     words = ["masks", "make", "--images", str(tmp_path), "--parser", "magnifiernet"]
-    assert main([*words, "--weights", str(run / "model" / "model.pth.tar-1")]) == 2
+    assert main([*words, "--weights", weights]) == 2
     assert "which sees no parts: expected weights of a MagnifierNet" in capsys.readouterr().err
