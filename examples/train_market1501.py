@@ -19,8 +19,6 @@ the mean of two rounds (``average_market1501.py``; their card).
 """
 
 import argparse
-import csv
-import io
 import math
 import random
 import time
@@ -42,6 +40,7 @@ from torchreid_magnifier.data.masks import MASKS
 from torchreid_magnifier.data.reading import read_dataset
 from torchreid_magnifier.errors import MagnifierError
 from torchreid_magnifier.evaluation import PairwiseDistances, evaluate_rank
+from torchreid_magnifier.experiments.tables import csv_text
 from torchreid_magnifier.files import locked, replacing, sha256, write_atomically
 from torchreid_magnifier.hub.card import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_magnifier.hub.pack import pack
@@ -158,24 +157,11 @@ def augmented(images: Images, rows: np.ndarray, size: tuple[int, int], erase: fl
         of = np.s_[max(0, -dy) : HEIGHT + min(0, -dy), max(0, -dx) : WIDTH + min(0, -dx)]
         pixels[k][to], labels[k][to] = image[of], label[of]
     x = enlarged(pixels, size)
+    erasing = torchreid_data.transforms.RandomErasing(erase, mean=[0, 0, 0])  # the mean colour
     for image in x:
-        if random.random() < erase:
-            erase_rectangle(image)
+        erasing(image)
     y = F.interpolate(torch.from_numpy(labels)[:, None], size=size, mode="nearest")
     return torch.cat([x, y.float()], 1)
-
-
-def erase_rectangle(image: Tensor) -> None:
-    """Set a rectangle of ``(C, H, W)`` to 0, the mean colour: torchreid's RandomErasing."""
-    height, width = image.shape[1:]
-    for _ in range(100):
-        area = random.uniform(0.02, 0.4) * height * width
-        aspect = random.uniform(0.3, 1 / 0.3)
-        h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if h < height and w < width:
-            top, left = random.randint(0, height - h), random.randint(0, width - w)
-            image[:, top : top + h, left : left + w] = 0
-            return
 
 
 def begin_with(model: nn.Module, path: Path) -> None:
@@ -428,11 +414,7 @@ def write_results(
     num_classes: int,
 ) -> None:
     """Write ``train.csv`` and ``ema.pth``, which ``open_network`` opens, of the epochs so far."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, log[0], lineterminator="\n")
-    table.writeheader()
-    table.writerows(log)
-    write_atomically(args.out / "train.csv", text.getvalue().encode())
+    write_atomically(args.out / "train.csv", csv_text(list(log[0]), log).encode())
     network = dict(model=args.model, options={}, loss=args.loss, num_classes=num_classes)
     network |= dict(sources=[SOURCE], height=size[0], width=size[1])
     network |= dict(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))

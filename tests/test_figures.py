@@ -26,7 +26,7 @@ def texts(figure) -> set[str]:
 
 
 def test_overlay_against_plain_loops():
-    found = figures.mask_overlay(PICTURE, LABELS, opacity=0.6)
+    found = figures.mask_overlay(PICTURE, LABELS)
     assert found.dtype == np.uint8
     for y in range(32):
         for x in range(16):

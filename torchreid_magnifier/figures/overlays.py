@@ -25,19 +25,18 @@ class HeatBar(NamedTuple):
     ends: tuple[str, str] = ("low", "high")
 
 
-def mask_overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+def mask_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the image with its parts in the colours of ``parts.PALETTE``, its background darker.
 
     Args:
         image: RGB, uint8 (H, W, 3).
         labels: 0..7, (h, w), scaled to the image by nearest neighbours.
-        opacity: of the colours, 0..1.
 
     Returns:
         RGB, uint8 (H, W, 3).
     """
     labels = _scaled(labels, image)
-    weight = np.where(labels == BACKGROUND, 0.35, opacity)[..., None]
+    weight = np.where(labels == BACKGROUND, 0.35, 0.6)[..., None]
     return _blend(image, np.array(PALETTE, dtype=float)[labels], weight)
 
 
