@@ -212,4 +212,4 @@ def test_models_that_cannot_be_used(crops, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.glob("crops_ps_label/*.png"))
     monkeypatch.setattr(rtmpose, "find_model", lambda model: folder / "end2end.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "which is this package's extra [rtmpose]" in error("rtmpose-m-halpe26")
+    assert 'pip install "torchreid-magnifier[rtmpose]"' in error("rtmpose-m-halpe26")

@@ -169,8 +169,8 @@ def test_without_transformers(crops, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["masks", "make", "--images", str(crops), "--parser", "vitpose"]) == 2
     err = capsys.readouterr().err
-    assert "error: the parser vitpose needs transformers, which is this package's extra" in err
-    assert err.endswith("Install it by\n  pip install 'transformers>=4.48'\n")
+    assert "error: the parser vitpose needs transformers 4.48 (" in err
+    assert err.endswith('pip install "torchreid-magnifier[parsing]"\n')
 
 
 def test_the_model_is_an_option_of_vitpose_only(crops, capsys):

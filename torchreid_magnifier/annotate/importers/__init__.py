@@ -1,7 +1,5 @@
 """Label files of other parsers, by the tables of :mod:`.tables`, as this package's labels."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Sequence

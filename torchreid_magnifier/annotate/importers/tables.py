@@ -20,8 +20,6 @@ Sources, where the classes' order was read:
   github.com/openpifpaf/openpifpaf.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +63,17 @@ def _classes(table: str) -> tuple[Class, ...]:
     )
 
 
+_JUMPSUITS = "jumpsuits: torso/upper_arm/lower_arm/upper_leg/lower_leg"
+_LIP = """
+    background: background; hat: head; hair: head; glove: lower_arm; sunglasses: head;
+    upper-clothes: torso/upper_arm/lower_arm;
+    dress: torso/upper_arm/lower_arm/upper_leg/lower_leg;
+    coat: torso/upper_arm/lower_arm/upper_leg/lower_leg; socks: lower_leg;
+    pants: upper_leg/lower_leg; jumpsuits: torso/upper_arm/lower_arm/upper_leg/lower_leg;
+    scarf: torso; skirt: upper_leg/lower_leg; face: head; left arm: lower_arm/upper_arm;
+    right arm: lower_arm/upper_arm; left leg: upper_leg/lower_leg;
+    right leg: upper_leg/lower_leg; left shoe: foot; right shoe: foot
+"""
 _SAPIENS = """
     face, neck: head; hair: head; left foot: foot; left hand: lower_arm;
     left lower arm: lower_arm; left lower leg: lower_leg; left shoe: foot; left sock: lower_leg;
@@ -121,32 +130,8 @@ FORMATS: dict[str, Format] = {
             scarf: torso
         """),
     ),
-    "lip": Format(
-        "LIP",
-        _classes("""
-            background: background; hat: head; hair: head; glove: lower_arm; sunglasses: head;
-            upper-clothes: torso/upper_arm/lower_arm;
-            dress: torso/upper_arm/lower_arm/upper_leg/lower_leg;
-            coat: torso/upper_arm/lower_arm/upper_leg/lower_leg; socks: lower_leg;
-            pants: upper_leg/lower_leg; jumpsuits: torso/upper_arm/lower_arm/upper_leg/lower_leg;
-            scarf: torso; skirt: upper_leg/lower_leg; face: head; left arm: lower_arm/upper_arm;
-            right arm: lower_arm/upper_arm; left leg: upper_leg/lower_leg;
-            right leg: upper_leg/lower_leg; left shoe: foot; right shoe: foot
-        """),
-    ),
-    "cihp": Format(
-        "CIHP",
-        _classes("""
-            background: background; hat: head; hair: head; glove: lower_arm; sunglasses: head;
-            upper-clothes: torso/upper_arm/lower_arm;
-            dress: torso/upper_arm/lower_arm/upper_leg/lower_leg;
-            coat: torso/upper_arm/lower_arm/upper_leg/lower_leg; socks: lower_leg;
-            pants: upper_leg/lower_leg; torso skin: torso; scarf: torso;
-            skirt: upper_leg/lower_leg; face: head; left arm: lower_arm/upper_arm;
-            right arm: lower_arm/upper_arm; left leg: upper_leg/lower_leg;
-            right leg: upper_leg/lower_leg; left shoe: foot; right shoe: foot
-        """),
-    ),
+    "lip": Format("LIP", _classes(_LIP)),
+    "cihp": Format("CIHP", _classes(_LIP.replace(_JUMPSUITS, "torso skin: torso"))),
     "sapiens": Format(
         "Sapiens, body parts",
         _classes("background: background; apparel: background; " + _SAPIENS),

@@ -3,8 +3,6 @@
 A parser is made by ``make()`` of what :func:`choose_parser` returns, in the process that works.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -13,8 +13,6 @@ What a file is shows in its content:
 * a mapping of image path to any of these people, or to the keypoints of one.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping

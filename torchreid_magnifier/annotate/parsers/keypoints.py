@@ -8,8 +8,6 @@ By the file's ending:
   from 1 on, a row for each image of a folder in the order of the sorted names.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pickle
@@ -46,7 +44,7 @@ def keypoint_files(
     min_score: float | None = None,
     skeleton: str | None = None,
     absent_is_nobody: bool = False,
-) -> KeypointFiles:
+) -> "KeypointFiles":
     """Return keypoint files that have every image.
 
     Args:

@@ -5,8 +5,6 @@ download, one pass. They are as coarse as its feature maps (an eighth of its inp
 training compares label maps at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any

@@ -3,8 +3,6 @@
 The parser ``keypointrcnn`` is Keypoint R-CNN; Mask R-CNN cuts drawings (He et al., 2017).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -9,11 +9,10 @@ Source of how images are prepared and outputs read: ``TopdownAffine``, ``SimCCLa
 ``PoseDataPreprocessor`` of github.com/open-mmlab/mmpose.
 """
 
-from __future__ import annotations
-
 import os
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from ...errors import needing
 from ...files import sha256
 from ...hub.card import Card
 from ...hub.download import fetch
@@ -29,37 +29,32 @@ from ..poses import Pose, pose_from_keypoints
 from ..skeletons import SKELETONS, skeleton_of
 
 _SDK = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1/onnx_sdk/"
+_card = partial(Card, model="rtmpose", licence="Apache 2.0")
 MODELS: dict[str, Card] = {
     card.name: card
     for card in (
-        Card(
+        _card(
             name="rtmpose-m-halpe26",
-            model="rtmpose",
             height=256,
             width=192,
-            licence="Apache 2.0",
             sha256="55b81170e236040b59fc792ad0a8315301ac4c079a3bdb1095d838aad3088d18",
             size=52_089_522,
             links=(
                 f"{_SDK}rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605.zip",
             ),
         ),
-        Card(
+        _card(
             name="rtmpose-m-coco",
-            model="rtmpose",
             height=256,
             width=192,
-            licence="Apache 2.0",
             sha256="f7fbb6c5c11a1bb70f3d445e4ddec5d144ea89ad5649c081ef976f9b24a0b741",
             size=50_799_818,
             links=(f"{_SDK}rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504.zip",),
         ),
-        Card(
+        _card(
             name="dwpose-l-wholebody",  # RTMPose, distilled (Yang et al., 2023)
-            model="rtmpose",
             height=384,
             width=288,
-            licence="Apache 2.0",
             sha256="724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
             size=134_399_116,
             links=("https://huggingface.co/yzd-v/DWPose/resolve/main/dw-ll_ucoco_384.onnx",),
@@ -230,16 +225,6 @@ def _read_model(file: Path) -> bytes:
 
 
 def _onnxruntime() -> Any:
-    """Return the library, which is imported by this parser only and is not a requirement.
-
-    Raises:
-        ParsingError: it is not installed.
-    """
-    try:
+    with needing("the parser rtmpose needs onnxruntime", "rtmpose", ParsingError):
         import onnxruntime
-    except ImportError as error:
-        raise ParsingError(
-            "the parser rtmpose needs onnxruntime, which is this package's extra [rtmpose] "
-            f"({error}). Install it by\n  pip install 'onnxruntime>=1.18'"
-        ) from error
     return onnxruntime

@@ -1,13 +1,12 @@
 """The parser ``vitpose``: poses by ViTPose (Xu et al., 2022), from Hugging Face's transformers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...errors import needing
 from .. import ParsingError
 from ..poses import Pose, pose_from_keypoints
 from ..skeletons import SKELETONS
@@ -100,18 +99,7 @@ class VitPose:
 
 
 def _transformers() -> Any:
-    """Return the library, which is imported by this parser only and is not a requirement.
-
-    Raises:
-        ParsingError: it is not installed, or too old to have ViTPose.
-    """
-    try:
+    with needing("the parser vitpose needs transformers 4.48", "parsing", ParsingError):
         import transformers
-
-        _ = transformers.VitPoseForPoseEstimation
-    except (ImportError, AttributeError) as error:
-        raise ParsingError(
-            "the parser vitpose needs transformers, which is this package's extra [parsing] "
-            f"({error}). Install it by\n  pip install 'transformers>=4.48'"
-        ) from error
+        from transformers import VitPoseForPoseEstimation  # noqa: F401  which older ones have not
     return transformers
