@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.datasets import plain_name
 from ..data.reading import read_dataset
-from ..data.sidecars import SidecarFiles
+from ..data.sidecars import SidecarFiles, as_png
 from ..images import IMAGE_ENDINGS, files_below, image_files
 from ..registry import trains_only
 from . import ParsingError
@@ -34,8 +34,7 @@ class Images:
 
     def sidecar_path(self, kind: SidecarFiles, path: str) -> str:
         """Return where the sidecar file of an image is written."""
-        relative = os.path.splitext(os.path.relpath(path, self.root))[0]
-        return os.path.join(self.sidecar_root(kind), relative + ".png")
+        return os.path.join(self.sidecar_root(kind), as_png(os.path.relpath(path, self.root)))
 
     def folders(self) -> dict[str, list[str]]:
         """Return every folder with images in or below ``root`` -> all their sorted names."""

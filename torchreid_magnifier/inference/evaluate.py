@@ -31,7 +31,7 @@ from .errors import RetrievalError
 from .explain.rankings import EvaluationSet, read_evaluation_set
 from .extract import embed
 from .open import Network, open_network
-from .sources import NO_TRACK, is_video
+from .sources import NO_TRACK, sequence_of
 
 RANKS = (1, 5, 10)
 _CURVE = 50  # ranks of a CMC that is drawn
@@ -279,8 +279,7 @@ def reassociate_tracks(embeddings: Embeddings, gap: int, stride: int = 1) -> Rea
             "expected embeddings of boxes with tracks, found none: extract them with --detections "
             "and the file of a tracker, or a gt.txt"
         )
-    paths = embeddings.paths[tracked].tolist()
-    sequences = np.array([path if is_video(path) else os.path.dirname(path) for path in paths])
+    sequences = np.array([sequence_of(path) for path in embeddings.paths[tracked].tolist()])
     rows = np.flatnonzero(tracked)
     return reassociate(
         np.array(embeddings.vectors[rows], np.float32),

@@ -141,6 +141,11 @@ def is_video(path: str) -> bool:
     return path.lower().endswith(VIDEO_ENDINGS)
 
 
+def sequence_of(path: str) -> str:
+    """Return what a track's number belongs to: a video, or the folder of a frame."""
+    return path if is_video(path) else os.path.dirname(path)
+
+
 def find_sources(sources: Sequence[str | os.PathLike[str]], videos: bool = True) -> list[str]:
     """Return the image and video files that are meant, in the order of ``sources``.
 

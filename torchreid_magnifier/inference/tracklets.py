@@ -1,6 +1,5 @@
 """Tracklets: one embedding for all crops of a person, by how much of the body each one shows."""
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal, TypeAlias
@@ -11,7 +10,7 @@ from ..parts import BACKGROUND
 from .embeddings import Embeddings
 from .errors import RetrievalError
 from .index import as_float, blocks
-from .sources import NO_TRACK, is_video
+from .sources import NO_TRACK, sequence_of
 
 Weights: TypeAlias = Literal["visible", "equal"]
 
@@ -89,7 +88,7 @@ def combined(
     if numbers is None or (numbers == NO_TRACK).all():
         raise RetrievalError("no crop belongs to a track: there is nothing to make tracklets of")
     kept = np.flatnonzero(numbers != NO_TRACK)
-    sources = [_source(str(path)) if by_source else "" for path in facts.paths[kept]]
+    sources = [sequence_of(str(path)) if by_source else "" for path in facts.paths[kept]]
     keys = list(zip(sources, numbers[kept].tolist()))
     known = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     groups = np.array([known[key] for key in keys])
@@ -145,8 +144,3 @@ def _aligned(
         if len(rows):
             yield rows, block[kept[rows] - start]
         start += len(block)
-
-
-def _source(path: str) -> str:
-    """What a track's number belongs to: a video, or the folder of a frame."""
-    return path if is_video(path) else os.path.dirname(path)
