@@ -82,8 +82,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_root(parser)
     what = "of the dataset (default: test; a network knows the people that it was trained on)"
     parser.add_argument("--split", choices=("train", "test"), default="test", help=what)
-    what = "pairs of images by one camera count, too; they are easier than what a system of "
-    add_flag(parser, "--same-camera", f"{what}several cameras meets")
+    what = "pairs of images by one camera count, too: easier than what several cameras meet"
+    add_flag(parser, "--same-camera", what)
     add_flag(parser, "--parts", "similarities over shared parts, for 'search --parts'")
     what = "of false matches (default: 10%% 1%% 0.1%%)"
     parser.add_argument("--rates", type=rate, nargs="+", default=RATES, metavar="RATE", help=what)

@@ -78,8 +78,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_flag(parser, "--branches", "each branch by itself too")
     what = "with all images of the query's person by its camera too, pooled so"
     parser.add_argument("--multi-query", dest="pooling", choices=POOLINGS, help=what)
-    what = "with half of the people out of the gallery too: who is found at 1 and 10 %% of false "
-    add_flag(parser, "--open-set", f"{what}alarms", dest="strangers")
+    what = "half of the people out of the gallery, too: who is found at 1, 10 %% of false alarms"
+    add_flag(parser, "--open-set", what, dest="strangers")
     add_count(parser, "--draws", 10, "of that half (default: 10)")
     what = "by the body parts that both pictures show too, for people who are partly hidden"
     add_flag(parser, "--parts", what, dest="shared_parts")

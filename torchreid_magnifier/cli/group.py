@@ -69,6 +69,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add_path(parser, "--csv", "path, frame, person of each")
     add_path(parser, "--folders", "new folder: a copy of each image, by person", "DIR")
     add_path(parser, "--out", f"a picture of the {_DRAWN} people seen most")
-    what = "who they are, to compare with: a table with path and person, or the folder whose "
-    add_path(parser, "--people", f"{what}folders are the people", "FILE|DIR")
+    what = "to compare with: a table with path and person, or the folder of the people's folders"
+    add_path(parser, "--people", what, "FILE|DIR")
     return parser.parse_args(argv)

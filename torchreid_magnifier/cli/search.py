@@ -123,8 +123,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "approximate",
     )
     add_path(parser, "--index-file", "keep the index of FAISS here, and use it if it is here")
-    what = "compare the body parts that both pictures show, for people who are partly hidden; of a "
-    add_flag(parser, "--parts", f"{what}gallery that was extracted with --parts")
+    what = "compare the body parts that both pictures show, for people who are partly hidden; the "
+    what += "gallery must have been extracted with --parts"
+    add_flag(parser, "--parts", what)
     add_calibration(
         parser,
         "answer with the nearest or 'unknown', by the similarity that has this rate of false "
