@@ -42,6 +42,7 @@ import torch
 from measuring.machine import GIB, describe
 
 from torchreid_magnifier.hub import Card
+from torchreid_magnifier.inference import index as faiss_index
 from torchreid_magnifier.inference.embedding_files import read_embeddings, write_embeddings
 from torchreid_magnifier.inference.embeddings import Embeddings
 from torchreid_magnifier.inference.gallery import MilvusGallery
@@ -68,6 +69,8 @@ def row_bytes(kind: str, size: int) -> int:
 def main() -> None:
     """Measure everything that fits."""
     args = _parse()
+    if args.hnsw:
+        faiss_index._NEIGHBOURS, faiss_index._BUILD_BREADTH = args.hnsw
     if args.measure:
         maker = Maker(args.like)
         print(json.dumps(measure(maker, Path(args.measure[0]), *args.measure[1:], args.threads)))
@@ -123,6 +126,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", default=["float32", "float16"])
     parser.add_argument("--like", type=Path, metavar="FILE", help="a real gallery of extract")
     parser.add_argument("--threads", type=int, default=1)
+    what = "of FAISS's hnsw, in place of the package's: neighbours, breadth of building"
+    parser.add_argument("--hnsw", type=int, nargs=2, metavar="N", help=what)
     parser.add_argument("--memory", type=float, default=12, help="GiB that an index may take")
     parser.add_argument("--disk", type=float, default=10, help="GiB that a gallery may take")
     parser.add_argument("--limit", type=float, default=3600, help="seconds for a configuration")
@@ -137,6 +142,7 @@ def _parse() -> argparse.Namespace:
 
 def _process(args: argparse.Namespace, words: list[str], **options: Any) -> Any:
     command = [sys.executable, __file__, "--threads", str(args.threads), *words]
+    command += ["--hnsw", *map(str, args.hnsw)] if args.hnsw else []
     return subprocess.run(command, stdout=subprocess.PIPE, **options)
 
 
