@@ -156,21 +156,23 @@ def rows_of_ours(args: argparse.Namespace) -> Iterator[Row]:
     half = of_network(open_network(args.weights), "bfloat16")
     yield Row(name, "torch", "bfloat16", trained, *place, size, half)
     calibration = sorted(map(str, args.calibration.glob("*.jpg")))[:: args.every]
-    for runtime, suffix in (("onnxruntime", ".onnx"), ("OpenVINO", ".xml")):
-        for precision in ("float32", "int8"):
-            path = args.work / f"{card.sha256[:8]}-{precision}{suffix}"
+    for runtime, suffix, precisions in (
+        ("onnxruntime", ".onnx", ("float32", "int8")),
+        ("OpenVINO", ".xml", ("float32", "bfloat16", "int8")),
+    ):
+        for precision in precisions:
             if not re.search(args.rows, f"{name}, {runtime} {precision}"):
                 continue
+            written = precision.replace("bfloat16", "float32")
+            path = args.work / f"{card.sha256[:8]}-{written}{suffix}"
             if not path.exists():
-                export_network(network, path, Settings(precision), calibration=calibration)
+                export_network(network, path, Settings(written), calibration=calibration)
             files = [path, path.with_suffix(".bin")] if suffix == ".xml" else [path]
-            exported = of_network(open_network(path))
-            same = first.name if precision == "float32" else ""
             total = sum(file.stat().st_size for file in files)
+            exact = precision == written
+            exported = of_network(open_network(path)) if exact else of_bfloat16(path, card)
+            same = first.name if precision == "float32" else ""
             yield Row(name, runtime, precision, trained, *place, total, exported, same=same)
-            if suffix == ".xml" and precision == "float32":
-                half = of_bfloat16(path, card)
-                yield Row(name, runtime, "bfloat16", trained, *place, total, half)
     alone, part = globally(network)
     short, path = f"{name}, global branch alone", args.work / f"{card.sha256[:8]}-global.onnx"
     if re.search(args.rows, f"{short}, onnxruntime float32"):
@@ -301,7 +303,8 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
         above = axes is panels[0]
         for at, height, names in near:
             text = "\n".join(names) if names[1:] else names[0].replace(" ", "\n")
-            place = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5}
+            side = "right" if above and at == near[0][0] else "center"  # beside the next ones' list
+            place = {"textcoords": "offset points", "ha": side, "fontsize": 7.5}
             place["va"] = "bottom" if above else "top"
             axes.annotate(text, (at, height), (0, 7 if above else -7), **place)
         axes.set_xscale("log")
