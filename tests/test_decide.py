@@ -318,6 +318,8 @@ def test_folders_of_people(tmp_path):
     Image.new("RGB", (4, 8)).save(tmp_path / "nobody.png")
     with pytest.raises(RetrievalError, match="nobody.png: expected a folder for each person"):
         read_labelled_folder(tmp_path)
+    with pytest.raises(RetrievalError, match="nobody.png: expected a folder of one for each"):
+        read_labelled_folder(tmp_path / "nobody.png")
 
 
 # ------------------------------------------------------------------ commands

@@ -298,7 +298,7 @@ def test_files_of_others_have_no_description(tmp_path, suffix):
     path.write_bytes(b"something else")
     with pytest.raises(ExportError, match="was not written by torchreid-magnifier export"):
         read_card(path)
-    with pytest.raises(ExportError, match="No such file"):
+    with pytest.raises(ExportError, match=f"b{suffix}: No such file"):
         read_card(tmp_path / f"b{suffix}")
 
 

@@ -306,6 +306,8 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
         (["gallery", "add", "g.npz"], "give SOURCE"),
         ([*asked, "--camera", "c2", "--index", "flat"], "--index is for whole files"),
         ([*asked, "--since", "5"], "the gallery has no times"),
+        ([*asked, "--since", "noon"], "a time as 2026-05-01T12:30, found 'noon'"),
+        (["gallery", "add", "g.npz", "x", "--table", "gone.csv"], "there is no table gone.csv"),
     ):
         assert main(words) == 2
         assert message in capsys.readouterr().err

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import constants
 
 from torchreid_magnifier import open_network
-from torchreid_magnifier.hub import Card, Result, WeightsError
+from torchreid_magnifier.hub import DEFAULT, Card, Result, WeightsError
 from torchreid_magnifier.hub.repository import CARD_FILE, README, WEIGHTS_FILE, locate
 from torchreid_magnifier.inference.open import Network
 from torchreid_magnifier.models import build
@@ -312,6 +312,7 @@ def test_a_cut_connection_is_no_half_network(hub, network):
         ("hf://group", "expected hf://owner/name or hf://owner/name@revision"),
         ("hf://a/b/c", "expected hf://owner/name or hf://owner/name@revision"),
         ("nowhere", "there are no weights 'nowhere': expected a name that"),
+        (f"{DEFAULT}s", f"did you mean '{DEFAULT}'"),
         ("https://example.org/a.safetensors", "expected a link that ends in #sha256="),
         ("https://example.org/a#sha256=abc", "expected a link that ends in #sha256="),
     ],

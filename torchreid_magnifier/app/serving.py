@@ -47,9 +47,10 @@ def serve(
 
     try:
         listening = socket.create_server((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # taken, or no port's number
+        reason = getattr(error, "strerror", error)
         raise RetrievalError(
-            f"cannot listen on {host}, port {port}: {error.strerror}: give another --port"
+            f"cannot listen on {host}, port {port}: {reason}: give another --port"
         ) from error
     with listening, tempfile.TemporaryDirectory(prefix="torchreid-magnifier-") as folder:
         app = application(network, album, calibration, rate, Path(folder), host)

@@ -32,10 +32,9 @@ class _StoreOnce(argparse._StoreAction):
 
 def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text}")
 
 
 def up_to(most: int) -> Callable[[str], int]:

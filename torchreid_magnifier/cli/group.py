@@ -10,7 +10,15 @@ from ..files import check_file, write_atomically
 from ..inference.decide import Calibration
 from ..inference.embeddings import require_comparable
 from ..inference.explain.sheets import groups_sheet
-from ..inference.group import METHODS, agreement, group, groups_as_csv, read_names, write_folders
+from ..inference.group import (
+    METHODS,
+    agreement,
+    check_new_folder,
+    group,
+    groups_as_csv,
+    read_names,
+    write_folders,
+)
 from ..inference.search import read_pictures
 from . import report
 from .arguments import Parser, add_calibration, add_path
@@ -25,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
     check_file("--csv", args.csv)
     if args.out:
         check_picture(args.out)
+    if args.folders:
+        check_new_folder(args.folders)
     calibration = Calibration.read(args.calibration)
     threshold = calibration.threshold(args.same_at)
     pictures = read_pictures(args.sources, lambda: chosen_network(args))

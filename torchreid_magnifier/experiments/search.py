@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from .. import figures
+from ..errors import listed
 from ..hub import DEFAULT
 from ..images import read_image
+from ..inference.errors import RetrievalError
 from ..inference.explain.maps import inspect_images
 from ..inference.extract import embed
 from ..inference.open import open_network
@@ -26,17 +28,19 @@ def search_folder(folder: Path, out: Path, seed: int) -> str:
         seed: of what is drawn.
 
     Returns:
-        A line about it.
+        A line about it, and those about images that cannot be used.
 
     Raises:
-        RetrievalError: there are no images.
+        RetrievalError: there are no images, or none that can be used.
         OSError: the picture cannot be written.
     """
     chance = np.random.default_rng(seed)
     paths = find_sources([folder], videos=False)
     paths = [paths[i] for i in sorted(chance.permutation(len(paths))[:MOST])]
     network = open_network()
-    embeddings, _ = embed(network, paths)
+    embeddings, problems = embed(network, paths)
+    if not len(embeddings):
+        raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
     queries = sorted(chance.permutation(len(embeddings.vectors))[:SHOWN])
     ranking = search(embeddings, embeddings, top=LENGTH + 1)
     found = {
@@ -71,4 +75,7 @@ def search_folder(folder: Path, out: Path, seed: int) -> str:
         "body parts that it sees."
     )
     figures.save(figures.rankings_figure(examples, title, parts=True), out)
-    return f"{out}: {len(embeddings)} images searched by {DEFAULT}"
+    line = f"{out}: {len(embeddings)} images searched by {DEFAULT}"
+    if problems:
+        line += "\n" + listed("pictures that could not be used", problems)
+    return line

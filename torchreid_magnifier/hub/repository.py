@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoint import read_metadata, write_weights
+from ..errors import closest
 from ..files import sha256, temporary_beside
 from .card import CARD_KEY, Card, WeightsError, card_of_run, entries
 from .download import fetch
@@ -58,7 +59,7 @@ def locate(source: str) -> tuple[Card | None, Path]:
         raise WeightsError(
             f"there are no weights {source!r}: expected a name that 'torchreid-magnifier weights "
             "list' shows, the path of a checkpoint or of a network's folder, hf://owner/name, or "
-            "https://…#sha256=…"
+            f"https://…#sha256=…{closest(source, [*entries(), *zoo()])}"
         )
     return _card_of(path), path
 

@@ -273,8 +273,10 @@ def read_labelled_folder(folder: Path) -> tuple[list[str], list[str], list[str]]
         Paths, people and cameras, of each image.
 
     Raises:
-        RetrievalError: there are no images, or an image is of nobody.
+        RetrievalError: there are no images, an image is of nobody, or it is a file.
     """
+    if folder.is_file():
+        raise RetrievalError(f"{folder}: expected a folder of one for each person, found a file")
     paths = find_sources([folder], videos=False)
     people, cameras = [], []
     for path in paths:

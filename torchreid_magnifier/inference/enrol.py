@@ -30,6 +30,8 @@ def enrolled(
     Raises:
         RetrievalError: none of the pictures can be used, or the table does not fit.
     """
+    if table and not table.is_file():
+        raise RetrievalError(f"there is no table {table}")
     problems: list[str] = []
     if len(sources) == 1 and is_embedding_file(sources[0]):
         found = read_embeddings(sources[0])

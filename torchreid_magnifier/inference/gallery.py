@@ -509,21 +509,23 @@ def seconds(text: str) -> float:
     """Read a time: seconds since 1970, or ISO 8601 such as ``2026-05-01T12:30``.
 
     Raises:
-        ValueError: it is neither.
+        RetrievalError: it is neither.
     """
     try:
         return float(text)
     except ValueError:
-        return datetime.datetime.fromisoformat(text).timestamp()
+        with contextlib.suppress(ValueError):
+            return datetime.datetime.fromisoformat(text).timestamp()
+    raise RetrievalError(
+        f"expected seconds since 1970 or a time as 2026-05-01T12:30, found {text!r}"
+    )
 
 
 def _seconds(text: str, where: str) -> float:
     try:
         return seconds(text) if text else float("nan")
-    except ValueError as error:
-        raise RetrievalError(
-            f"{where}: expected seconds since 1970 or a time as 2026-05-01T12:30, found {text!r}"
-        ) from error
+    except RetrievalError as error:
+        raise RetrievalError(f"{where}: {error}") from error
 
 
 def _last_of_each(embeddings: Embeddings) -> Embeddings:

@@ -145,6 +145,18 @@ def groups_as_csv(embeddings: Embeddings, found: np.ndarray) -> str:
     return text.getvalue()
 
 
+def check_new_folder(folder: Path) -> None:
+    """Check that a folder can be made.
+
+    Raises:
+        RetrievalError: it exists, or there is no folder for it.
+    """
+    if folder.exists():
+        raise RetrievalError(f"{folder} exists already: give another name")
+    if not folder.absolute().parent.is_dir():
+        raise RetrievalError(f"there is no folder {folder.parent} to make {folder.name} in")
+
+
 def write_folders(embeddings: Embeddings, found: np.ndarray, folder: Path) -> int:
     """Copy the images into a folder for each person; complete or not at all.
 
@@ -159,10 +171,7 @@ def write_folders(embeddings: Embeddings, found: np.ndarray, folder: Path) -> in
         RetrievalError: the folder exists, or an image is no longer there.
         OSError: it cannot be written.
     """
-    if folder.exists():
-        raise RetrievalError(f"{folder} exists already: give another name")
-    if not folder.absolute().parent.is_dir():
-        raise RetrievalError(f"there is no folder {folder.parent} to make {folder.name} in")
+    check_new_folder(folder)
     left_out = 0
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
         made = Path(work, "people")

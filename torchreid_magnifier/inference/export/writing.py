@@ -146,6 +146,8 @@ def export_network(
     check_target(path, settings)
     if Path(network.card.name).suffix in FORMATS:
         raise ExportError(f"{network.card.name} is an exported file: give what it was made of")
+    for picture in pictures:
+        open_image(picture)  # one that cannot be read is an error before anything takes time
     form, card = format_of(path), card_for(network, settings)
     model = copy.deepcopy(network.model).cpu()
     model.precision = "float32"  # whatever it was trained in
@@ -208,6 +210,8 @@ def read_card(path: str | os.PathLike[str]) -> Card:
         return Card.from_json(form.read_card(read_contents(path)))
     except ExportError:
         raise
+    except FileNotFoundError as error:
+        raise ExportError(f"{error.filename}: {error.strerror}") from error
     except Exception as error:  # of the runtimes, zip files, JSON, …: all end the same way
         raise ExportError(
             f"{path} was not written by torchreid-magnifier export ({type(error).__name__}: "
