@@ -11,8 +11,7 @@ take turns in one process. Size is that of the files.
 
 Embeddings are kept in ``--work``, a folder for one ``--weights``, so that a run that was
 interrupted goes on; ``--rows`` takes some of the rows, and those of others that ``<out>.json`` has
-stay. Intel's networks take blue, green and
-red from 0 to 255.
+stay. Intel's networks take blue, green and red from 0 to 255.
 """
 
 import argparse

@@ -8,13 +8,13 @@ batch norms do not average: they are measured again on training images.
 """
 
 import argparse
-import random
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import update_bn
 from torchreid import data as torchreid_data
+from torchreid import utils as torchreid_utils
 from train_market1501 import augmented, read
 
 from torchreid_magnifier import models
@@ -37,9 +37,7 @@ def main(arguments: list[str] | None = None) -> Path:
     made = rounds[-1][NETWORK]
     if any(other[NETWORK] != made for other in rounds):
         raise MagnifierError(f"{args.rounds}: expected rounds of one network, found several")
-    random.seed(args.seed)
-    np.random.seed(args.seed)
-    torch.manual_seed(args.seed)
+    torchreid_utils.set_random_seed(args.seed)
     images = read(args.root)
     model = models.build(made["model"], made["num_classes"], "triplet", pretrained=False)
     states = [ended["state_dict"] for ended in rounds]

@@ -14,8 +14,8 @@ One CPU core suffices: all images are decoded once and kept in memory, most epoc
 and what convolves is computed in bfloat16.
 
 Adam's L2 weight decay outweighs losses of a small weight: the region classifiers would fade to zero
-within about twelve epochs, so they have none. The weights that ship are
-the mean of two rounds (``average_market1501.py``; their card).
+within about twelve epochs, so they have none. The weights that ship are the mean
+of two rounds (``average_market1501.py``; their card).
 """
 
 import argparse
@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torchreid import data as torchreid_data
+from torchreid import utils as torchreid_utils
 
 from torchreid_magnifier import __version__, models
 from torchreid_magnifier.checkpoint import NETWORK, read_checkpoint, state_dict_of
@@ -327,9 +328,7 @@ def train(args: argparse.Namespace, sizes: list[tuple[int, int]]) -> Path:
     """Train through all epochs; see ``main``."""
     settings = {key: value for key, value in vars(args).items() if key not in PATHS}
     settings |= {"start": bool(args.start), "teacher": bool(args.teacher)}
-    random.seed(args.seed)
-    np.random.seed(args.seed)
-    torch.manual_seed(args.seed)
+    torchreid_utils.set_random_seed(args.seed)
     images = read(args.root)
     people = np.unique(images.pids)
     held = people[:: len(people) // max(1, args.hold_out) or 1][: args.hold_out]
