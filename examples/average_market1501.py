@@ -34,12 +34,15 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("rounds", type=Path, nargs="+", help="their files ema.pth")
     args = parser.parse_args(arguments)
     rounds = [read_checkpoint(path) for path in args.rounds]
-    made = rounds[-1][NETWORK]
-    if any(other[NETWORK] != made for other in rounds):
-        raise MagnifierError(f"{args.rounds}: expected rounds of one network, found several")
+    made = rounds[-1].get(NETWORK)
+    if made is None or any(other.get(NETWORK) != made for other in rounds):
+        found = ", ".join(str(path) for path in args.rounds)
+        raise MagnifierError(f"{found}: expected files ema.pth of rounds of one network")
     torchreid_utils.set_random_seed(args.seed)
     images = read(args.root)
-    model = models.build(made["model"], made["num_classes"], "triplet", pretrained=False)
+    model = models.build(
+        made["model"], made["num_classes"], "triplet", pretrained=False, **made["options"]
+    )
     states = [ended["state_dict"] for ended in rounds]
     mean = {
         name: sum(state[name] for state in states) / len(states)

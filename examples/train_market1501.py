@@ -19,8 +19,10 @@ of two rounds (``average_market1501.py``; their card).
 """
 
 import argparse
+import json
 import math
 import random
+import shlex
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -30,6 +32,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 from torchreid import data as torchreid_data
@@ -65,6 +68,7 @@ def options() -> argparse.ArgumentParser:
     add("--root", type=Path, default=Path("reid-data"), help="data root, with part masks")
     add("--out", type=Path, required=True, help="folder of the run; one that is there goes on")
     add("--model", default="magnifiernet_osnet_x0_25", help="this, or a part of it (…_g, …_g_m)")
+    add("--options", type=mapping, default={}, help="of the model: '{fusion: gru}'")
     add("--loss", choices=("triplet", "triplet_sd"), default="triplet", help="_sd: stage 2")
     add("--start", type=Path, help="weights of osnet_x0_25, or an earlier run's ema.pth")
     add("--teacher", type=Path, help=".xml (openvino) or .onnx (onnxruntime); none without")
@@ -86,6 +90,17 @@ def options() -> argparse.ArgumentParser:
     add("--hold-out", type=int, default=0, metavar="N", help="identities to test on instead")
     add("--device", default="cpu")
     return parser
+
+
+def mapping(text: str) -> dict[str, Any]:
+    """Return the mapping that ``text`` is, in YAML."""
+    try:
+        given = yaml.safe_load(text)
+    except yaml.YAMLError:
+        given = None
+    if not isinstance(given, dict):
+        raise argparse.ArgumentTypeError(f"expected NAME: VALUE, … in braces, found {text!r}")
+    return given
 
 
 class Images(NamedTuple):
@@ -194,6 +209,7 @@ class Learner:
             pretrained=False,
             precision=args.precision,
             region_weight=args.region_weight,
+            **args.options,
         ).to(args.device)
         if args.start:
             begin_with(self.model, args.start)
@@ -298,10 +314,11 @@ def sizes_of(phases: str) -> list[tuple[int, int]]:
 
 
 def test(
-    name: str, ema: dict[str, Tensor], images: Images, rows: np.ndarray, size: tuple[int, int]
+    args: argparse.Namespace, ema: dict[str, Tensor], images: Images, rows: np.ndarray
 ) -> None:
     """Print the accuracy on ``rows``; queries are the first image of each person by a camera."""
-    model = models.build(name, len(ema["classifier.global.weight"]), "triplet").eval()
+    classes, size = len(ema["classifier.global.weight"]), sizes_of(args.phases)[-1]
+    model = models.build(args.model, classes, "triplet", pretrained=False, **args.options).eval()
     model.load_state_dict(ema)
     with torch.inference_mode():
         found = torch.cat([model(enlarged(images.pixels[[row]], size)) for row in rows])
@@ -386,12 +403,13 @@ def train(args: argparse.Namespace, sizes: list[tuple[int, int]]) -> Path:
             torch.save({**state, "random": random_state()}, temporary)
 
     if args.hold_out:
-        test(args.model, learner.ema, images, np.flatnonzero(is_held), sizes[-1])
+        test(args, learner.ema, images, np.flatnonzero(is_held))
     packed = args.out / f"{args.model}_market1501.safetensors"
     packed.unlink(missing_ok=True)
     default = vars(options().parse_args(["--out", "."]))
     given = [
-        f"--{key.replace('_', '-')} {value}"
+        f"--{key.replace('_', '-')} "
+        f"{shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
         for key, value in settings.items()
         if key not in PATHS and value != default[key]
     ]
@@ -414,7 +432,7 @@ def write_results(
 ) -> None:
     """Write ``train.csv`` and ``ema.pth``, which ``open_network`` opens, of the epochs so far."""
     write_atomically(args.out / "train.csv", csv_text(list(log[0]), log).encode())
-    network = dict(model=args.model, options={}, loss=args.loss, num_classes=num_classes)
+    network = dict(model=args.model, options=args.options, loss=args.loss, num_classes=num_classes)
     network |= dict(sources=[SOURCE], height=size[0], width=size[1])
     network |= dict(mean=list(IMAGENET_MEAN), std=list(IMAGENET_STD))
     with replacing(args.out / "ema.pth") as temporary:

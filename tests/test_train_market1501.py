@@ -160,9 +160,28 @@ def test_the_mean_of_rounds(whole, noise_root, tmp_path, monkeypatch):
             assert torch.equal(found[name], 2 * value) != ("running" in name), name
     open_network(tmp_path / "ema.pth")
     ended["network"]["height"] = 64
-    torch.save(ended, second)
-    with pytest.raises(MagnifierError, match="rounds of one network"):
-        average.main([*given, str(second)])
+    for foreign in (ended, {"state_dict": ended["state_dict"]}):
+        torch.save(foreign, second)
+        with pytest.raises(MagnifierError, match="rounds of one network"):
+            average.main([*given, str(second)])
+
+
+def test_options_of_the_model_are_those_of_the_result(recipe, noise_root, tmp_path, capsys):
+    given = ["--options", "{fusion: gru}"]
+    network = open_network(run(recipe, noise_root, tmp_path, None, *given))
+    args = recipe.options().parse_args(["--out", ".", "--phases", "32x16:1", *given])
+    ended = torch.load(tmp_path / "ema.pth", weights_only=True)["state_dict"]
+    images = recipe.read(noise_root)
+    images = images._replace(cameras=images.cameras % 2)  # two images of everybody by each
+    recipe.test(args, ended, images, np.arange(len(images.names)))
+    assert "8 queries held out: rank-1" in capsys.readouterr().out
+    assert network.card.options == {"fusion": "gru"}
+    assert """--options '{"fusion": "gru"}'""" in network.card.command
+    assert hasattr(network.model.fusion_branch.fusion, "gru")
+    for wrong in ("fusion", "{a: "):
+        with pytest.raises(SystemExit):
+            recipe.options().parse_args(["--out", ".", "--options", wrong])
+        assert "expected NAME: VALUE" in capsys.readouterr().err
 
 
 def test_heads_of_a_small_weight_have_no_weight_decay(recipe):
