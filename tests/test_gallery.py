@@ -236,7 +236,7 @@ def test_tables_say_who_where_and_when(tmp_path):
         "Ünal 2.jpg,anna,5.5\n",
         "utf-8",
     )
-    found = read_table(table, rows)
+    found = read_table(table)(rows)
     assert found.people.tolist() == ["anna", "ben", "anna"] and found.cameras is None
     assert found.times[0] == seconds("2026-05-01T12:30+00:00") == 1777638600
     assert np.isnan(found.times[1]) and found.times[2] == 5.5
@@ -247,7 +247,7 @@ def test_tables_say_who_where_and_when(tmp_path):
     ):
         table.write_text(text, "utf-8")
         with pytest.raises(RetrievalError, match=message):
-            read_table(table, rows)
+            read_table(table)(rows)
 
 
 def test_galleries_that_are_none(tmp_path, monkeypatch):

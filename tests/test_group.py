@@ -113,12 +113,16 @@ def test_the_command_writes_who_is_who(noise_root, tmp_path, capsys):
     assert "6 pictures of 2 people" in printed and "pairwise F1 100.0 %" in printed
     rows = list(csv.DictReader(table.open()))
     assert [row["person"] for row in rows] == ["0"] * 3 + ["1"] * 3
-    assert read_names(table, pictures) == [row["person"] for row in rows]
+    assert read_names(table)(pictures) == [row["person"] for row in rows]
     assert sorted(path.parent.name for path in out.rglob("*.jpg")) == ["0001"] * 3 + ["0002"] * 3
     assert sheet.stat().st_size > 1000
     assert main([*asked, "--folders", str(out)]) == 2
     printed = capsys.readouterr()
     assert "found exists already" in printed.err and not printed.out  # before anything is compared
+    table.write_text("path,who\n0.jpg,a\n")
+    assert main([*asked, "--people", str(table)]) == 2
+    printed = capsys.readouterr()
+    assert "columns path and person" in printed.err and not printed.out
 
 
 def test_files_of_names_that_cannot_be_used(tmp_path):
@@ -127,10 +131,10 @@ def test_files_of_names_that_cannot_be_used(tmp_path):
     table = tmp_path / "names.csv"
     table.write_text("path,who\n0.jpg,a\n")
     with pytest.raises(RetrievalError, match="columns path and person, found path, who"):
-        read_names(table, embeddings)
+        read_names(table)(embeddings)
     table.write_text(groups_as_csv(rows_of(embeddings, [0, 1]), found))
     with pytest.raises(RetrievalError, match="nobody for 10 of 12 pictures, such as 2.jpg"):
-        read_names(table, embeddings)
+        read_names(table)(embeddings)
     with pytest.raises(RetrievalError, match="0.jpg is not there"):
         write_folders(embeddings, found, tmp_path / "found")
     assert not (tmp_path / "found").exists()

@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
         check_picture(args.out)
     if args.folders:
         check_new_folder(args.folders)
+    people_of = read_names(args.people) if args.people else None
     calibration = Calibration.read(args.calibration)
     threshold = calibration.threshold(args.same_at)
     pictures = read_pictures(args.sources, lambda: chosen_network(args))
@@ -45,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
         f"{len(pictures)} pictures of {len(sizes)} people (the same person from {threshold:.4f} "
         f"on): the most of one person {sizes[0]}, people with a single picture {sum(sizes == 1)}"
     )
-    if args.people:
-        print(agreement(found, read_names(args.people, pictures)))
+    if people_of:
+        print(agreement(found, people_of(pictures)))
     if args.csv:
         write_atomically(args.csv, groups_as_csv(pictures, found).encode())
     if args.folders and (left_out := write_folders(pictures, found, args.folders)):

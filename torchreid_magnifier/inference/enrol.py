@@ -32,6 +32,7 @@ def enrolled(
     """
     if table and not table.is_file():
         raise RetrievalError(f"there is no table {table}")
+    with_table = read_table(table) if table else None
     problems: list[str] = []
     if len(sources) == 1 and is_embedding_file(sources[0]):
         found = read_embeddings(sources[0])
@@ -47,4 +48,4 @@ def enrolled(
         if names:
             facts = dict(zip(paths, zip(names, cameras)))
             found = with_facts(found, *zip(*(facts[path] for path in found.paths)))
-    return (read_table(table, found) if table else found), problems
+    return (with_table(found) if with_table else found), problems

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -455,17 +455,17 @@ def with_facts(
     )
 
 
-def read_table(path: Path, embeddings: Embeddings) -> Embeddings:
-    """Return embeddings with what a table says of them.
+def read_table(path: Path) -> Callable[[Embeddings], Embeddings]:
+    """Read a table, and return a function that gives embeddings what it says of them.
 
     Args:
         path: a CSV file with a head: ``path``, and of ``frame``, ``track``, ``person``,
             ``camera``, ``time`` (seconds since 1970, or ISO 8601) what is known. A row is of all
-            embeddings of its path, its frame and its track.
-        embeddings: whose paths are those of the table, whole or their ends.
+            embeddings of its path, its frame and its track; paths are whole or their ends.
 
     Raises:
-        RetrievalError: the table lacks a column or an embedding, or a value is wrong.
+        RetrievalError: the table lacks a column or, when the function is called, an embedding; or
+            a value is wrong.
         ListError, OSError: the file cannot be read.
     """
     reader = csv.DictReader(read_text(path).split("\n"))
@@ -481,28 +481,32 @@ def read_table(path: Path, embeddings: Embeddings) -> Embeddings:
         row = {str(key).strip(): (value or "").strip() for key, value in row.items()}
         row["time"] = str(_seconds(row.get("time", ""), f"{path}, line {line}"))
         known[tuple(row[name] for name in by)] = row
-    tracks = embeddings.tracks
-    facts = []
-    for number in range(len(embeddings)):
-        key = {
-            "path": str(embeddings.paths[number]),
-            "frame": str(embeddings.frames[number]),
-            "track": "" if tracks is None else str(tracks[number]),
-        }
-        rest = [key[name] for name in by[1:]]
-        ends = [key["path"]] + [
-            key["path"][at + 1 :] for at, letter in enumerate(key["path"]) if letter == "/"
-        ]
-        found = next((known[(end, *rest)] for end in ends if (end, *rest) in known), None)
-        if found is None:
-            raise RetrievalError(f"{path}: it has no row of {embeddings.place(number)}")
-        facts.append(found)
-    return with_facts(
-        embeddings,
-        [fact.get("person", "") for fact in facts],
-        [fact["camera"] for fact in facts] if "camera" in names else None,
-        [float(fact["time"]) for fact in facts] if "time" in names else None,
-    )
+
+    def with_table(embeddings: Embeddings) -> Embeddings:
+        tracks = embeddings.tracks
+        facts = []
+        for number in range(len(embeddings)):
+            key = {
+                "path": str(embeddings.paths[number]),
+                "frame": str(embeddings.frames[number]),
+                "track": "" if tracks is None else str(tracks[number]),
+            }
+            rest = [key[name] for name in by[1:]]
+            ends = [key["path"]] + [
+                key["path"][at + 1 :] for at, letter in enumerate(key["path"]) if letter == "/"
+            ]
+            found = next((known[(end, *rest)] for end in ends if (end, *rest) in known), None)
+            if found is None:
+                raise RetrievalError(f"{path}: it has no row of {embeddings.place(number)}")
+            facts.append(found)
+        return with_facts(
+            embeddings,
+            [fact.get("person", "") for fact in facts],
+            [fact["camera"] for fact in facts] if "camera" in names else None,
+            [float(fact["time"]) for fact in facts] if "time" in names else None,
+        )
+
+    return with_table
 
 
 def seconds(text: str) -> float:

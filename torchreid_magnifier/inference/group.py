@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -194,27 +194,19 @@ def write_folders(embeddings: Embeddings, found: np.ndarray, folder: Path) -> in
     return left_out
 
 
-def read_names(path: Path, embeddings: Embeddings) -> list[str]:
-    """Return the true person of each picture.
+def read_names(path: Path) -> Callable[[Embeddings], list[str]]:
+    """Read who is who, and return a function that gives the true person of each picture.
 
     Args:
         path: a table with the columns ``path`` and ``person``, as ``groups_as_csv`` gives it; or a
             folder that has one for each person, with the pictures in it.
-        embeddings: of the pictures.
 
     Raises:
-        RetrievalError: it is neither, or a picture has no person there.
+        RetrievalError: it is neither; or, when the function is called, a picture has no person.
+        ListError, OSError: the file cannot be read.
     """
-    known: Mapping[str, str]
-    if path.is_dir():
-        root = path.absolute()
-        known = {
-            str(name): Path(str(name)).absolute().relative_to(root).parts[0]
-            for name in embeddings.paths
-            if Path(str(name)).absolute().is_relative_to(root)
-            and Path(str(name)).absolute().parent != root
-        }
-    else:
+    known: dict[str, str] = {}
+    if not path.is_dir():
         rows = list(csv.DictReader(io.StringIO(read_text(path))))
         if not rows or not {"path", "person"} <= set(rows[0]):
             raise RetrievalError(
@@ -222,10 +214,21 @@ def read_names(path: Path, embeddings: Embeddings) -> list[str]:
                 f"{', '.join(map(str, rows[0])) if rows else 'no rows'}"
             )
         known = {row["path"]: row["person"] for row in rows}
-    lacking = [str(name) for name in embeddings.paths if str(name) not in known]
-    if lacking:
-        raise RetrievalError(
-            f"{path} names nobody for {len(lacking)} of {len(embeddings)} pictures, such as "
-            f"{lacking[0]}"
-        )
-    return [known[str(name)] for name in embeddings.paths]
+
+    def person(name: str) -> str | None:
+        place, root = Path(name).absolute(), path.absolute()
+        if root in place.parents[1:]:  # a folder of it
+            return place.relative_to(root).parts[0]
+        return known.get(name)
+
+    def people_of(embeddings: Embeddings) -> list[str]:
+        names = [str(name) for name in embeddings.paths]
+        found = [(name, person(name)) for name in names]
+        if lacking := [name for name, who in found if who is None]:
+            raise RetrievalError(
+                f"{path} names nobody for {len(lacking)} of {len(names)} pictures, such as "
+                f"{lacking[0]}"
+            )
+        return [who for _, who in found if who is not None]
+
+    return people_of
