@@ -14,8 +14,8 @@ One CPU core suffices: all images are decoded once and kept in memory, most epoc
 and what convolves is computed in bfloat16.
 
 Adam's L2 weight decay outweighs losses of a small weight: the region classifiers would fade to zero
-within about twelve epochs, so they have none. The weights that ship are the mean
-of two rounds (``average_market1501.py``; their card).
+within about twelve epochs, so they have none. ``train_market1501.sh`` has all rounds of the weights
+that ship, the mean of the last two.
 """
 
 import argparse

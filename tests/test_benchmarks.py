@@ -100,7 +100,7 @@ def test_operations_are_those_of_the_layers(report, name):
         module.register_forward_hook(count)
     with torch.no_grad():
         model(torch.rand(1, 3, 64, 32))
-    if model.fusion_branch is not None:  # the GRU steps over the regions
+    if model.fusion_branch is not None:  # its LSTM steps over the regions
         parameters = model.fusion_branch.fusion.parameters()
         counted += 2 * NUM_PARTS * sum(p.numel() for p in parameters if p.dim() == 2)
     entry = next(f for f in report["flops"] if f["contestant"] == name)

@@ -95,7 +95,7 @@ def test_runs_with_other_options_have_folders_of_their_own(stages, tmp_path):
     assert [run.variant for run in ablation.runs] == [
         "magnifiernet_r18_ab",
         "magnifiernet_r18,fusion=mean",
-        "magnifiernet_r18,fusion=lstm",
+        "magnifiernet_r18,fusion=gru",
         "magnifiernet_r18",
     ]
 

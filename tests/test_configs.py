@@ -329,7 +329,7 @@ def test_takes_a_step_of_training(path, build, monkeypatch):
         assert images_of_each == [instances] * (cfg.train.batch_size // instances)
 
     engine.set_model_mode("train")
-    losses = engine.forward_backward(first_images(batch, 8, step=cfg.data.height // 64))
+    losses = engine.forward_backward(first_images(batch, 8, step=max(1, cfg.data.height // 128)))
     attached = engine.model.loss_log.last
     assert ({"loss"} if cfg.loss.name == "softmax" else {"loss_t", "loss_x"}) <= losses.keys()
     assert ("loss_mask" in attached) == masked

@@ -69,7 +69,7 @@ def whole_batch_objective(model, chunks):
         for part in range(NUM_PARTS):
             pixels[part] = pixels[part] + losses[target == part].sum()
             sizes[part] += int((target == part).sum())
-        maps = torch.stack([F.avg_pool2d((target == k).float(), 2) for k in range(NUM_PARTS)], 1)
+        maps = F.one_hot(target[:, ::2, ::2], NUM_PARTS).permute(0, 3, 1, 2).float()
         regions = model.fusion_branch(model.fusion_branch.bottleneck(stage3), maps).regions
         diversity = diversity + len(chunk) * model.sd_loss(regions)
     present = [part for part in range(NUM_PARTS) if sizes[part]]

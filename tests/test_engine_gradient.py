@@ -43,7 +43,8 @@ def plain_objective(model, images, labels, stage, weight_t=1, weight_x=1):
     maps = []
     for k in range(NUM_PARTS):
         binary = (target == k).to(images.dtype).unsqueeze(1)
-        maps.append(F.avg_pool2d(binary, 2))  # bilinear rescaling by two
+        bilinear = model.region_scaling == "bilinear"
+        maps.append(F.avg_pool2d(binary, 2) if bilinear else binary[..., ::2, ::2])
         assert maps[-1].shape[2:] == (height, width)
 
     def identity_losses(head, feature, neck):
@@ -85,7 +86,7 @@ def plain_objective(model, images, labels, stage, weight_t=1, weight_x=1):
             feature = torch.cat([r @ w.T for r, w in zip(regions, weights)], 1)
         total = total + identity_losses("fusion", feature, branch.neck)
         for k, part in enumerate(PARTS):
-            beta = torch.sigmoid((target == k).double().mean())
+            beta = torch.sigmoid(maps[k].mean())
             region_logits = model.classifier[f"region_{part}"](branch.region_necks[k](regions[k]))
             weight = weight_x * 0.0125 * beta
             total = total + weight * smoothed_cross_entropy(region_logits, PIDS)
@@ -166,7 +167,7 @@ def assert_steps_along_equation_4(model, stage, weight_t=1, weight_x=1):
         ("magnifiernet", {}),
         ("magnifiernet", {"adversarial_triplet": True}),
         ("magnifiernet_ab", {}),
-        ("magnifiernet", {"fusion": "lstm"}),
+        ("magnifiernet", {"fusion": "gru", "region_scaling": "bilinear"}),
         ("magnifiernet", {"fusion": "mean"}),
         ("magnifiernet_g_m_sfb", {}),
         ("magnifiernet_g_m_sab", {}),

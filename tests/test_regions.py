@@ -28,13 +28,13 @@ def plain_region_max_pool(features, maps):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_region_max_pool_equals_plain_loops(dtype):
     features = torch.randn(2, 5, 4, 3, dtype=dtype)  # negative values too
-    maps = region_maps(torch.randint(0, NUM_PARTS, (2, 8, 6)), (4, 3), dtype)
+    maps = region_maps(torch.randint(0, NUM_PARTS, (2, 8, 6)), (4, 3), dtype, "bilinear")
     assert torch.equal(region_max_pool(features, maps), plain_region_max_pool(features, maps))
 
 
 def test_region_max_pool_gradient_is_that_of_masked_copies():
     features = torch.rand(2, 5, 4, 3, dtype=torch.float64, requires_grad=True)
-    maps = region_maps(torch.randint(0, 4, (2, 8, 6)), (4, 3), torch.float64)
+    maps = region_maps(torch.randint(0, 4, (2, 8, 6)), (4, 3), torch.float64, "bilinear")
     weight = torch.randn(2, NUM_PARTS, 5, dtype=torch.float64)
     (region_max_pool(features, maps) * weight).sum().backward()
     got, features.grad = features.grad, None
@@ -47,7 +47,7 @@ def test_region_max_pool_gradient_is_that_of_masked_copies():
 
 def test_absent_region_pools_to_zero_without_gradient():
     features = torch.rand(1, 3, 4, 2, requires_grad=True)
-    maps = region_maps(torch.zeros(1, 8, 4, dtype=torch.long), (4, 2), torch.float32)
+    maps = region_maps(torch.zeros(1, 8, 4, dtype=torch.long), (4, 2), torch.float32, "bilinear")
     pooled = region_max_pool(features, maps)
     assert not pooled[:, 1:].any() and torch.equal(pooled[:, 0], features.amax((2, 3)))
     pooled[:, 1:].sum().backward()
@@ -56,7 +56,7 @@ def test_absent_region_pools_to_zero_without_gradient():
 
 def test_region_maps_are_binary_maps_rescaled_bilinearly():
     labels = torch.randint(0, NUM_PARTS, (2, 8, 4))
-    maps = region_maps(labels, (4, 2), torch.float32)
+    maps = region_maps(labels, (4, 2), torch.float32, "bilinear")
     for k in range(NUM_PARTS):
         binary = (labels == k).float()
         for row in range(4):
@@ -77,7 +77,7 @@ def test_shrunk_labels_are_picked_at_cell_centres_and_never_mixed():
 def test_kept_regions_add_up_and_erase_the_rest():
     features = torch.rand(2, 3, 4, 2)
     labels = torch.randint(0, NUM_PARTS, (2, 8, 4))
-    maps = region_maps(labels, (4, 2), torch.float32)
+    maps = region_maps(labels, (4, 2), torch.float32, "bilinear")
     kept = [0, 2, 5]
     expected = sum(features * maps[:, k : k + 1] for k in kept)
     assert torch.allclose(keep_regions(features, maps, selection(kept, maps)), expected)
@@ -88,9 +88,9 @@ def test_kept_regions_add_up_and_erase_the_rest():
 def test_region_shares_are_pixel_shares():
     labels = torch.tensor([[[0, 0], [1, 7]], [[0, 0], [0, 0]]])
     shares = [0.75, 0.125, 0, 0, 0, 0, 0, 0.125]
-    assert region_shares(region_maps(labels, (2, 2), torch.float32)).tolist() == shares
+    assert region_shares(region_maps(labels, (2, 2), torch.float32, "bilinear")).tolist() == shares
     # Bilinear halving keeps them.
-    assert region_shares(region_maps(labels, (1, 1), torch.float32)).tolist() == shares
+    assert region_shares(region_maps(labels, (1, 1), torch.float32, "bilinear")).tolist() == shares
 
 
 def test_nearest_scaling_takes_even_rows_and_columns():

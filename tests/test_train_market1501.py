@@ -1,7 +1,9 @@
 """The recipe of the Market-1501 weights, on noise: what it writes, and that it can be killed."""
 
 import csv
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,40 @@ def test_options_of_the_model_are_those_of_the_result(recipe, noise_root, tmp_pa
         with pytest.raises(SystemExit):
             recipe.options().parse_args(["--out", ".", "--options", wrong])
         assert "expected NAME: VALUE" in capsys.readouterr().err
+
+
+def test_the_rounds_of_the_weights_that_ship(recipe, tmp_path):
+    """Each begins with what an earlier one wrote; the mean comes last."""
+    (python := tmp_path / "python").write_text("""#!/bin/bash
+for word; do echo "$word"; done; echo
+""")
+    python.chmod(0o755)
+    out = tmp_path / "log"
+    (out / "first").mkdir(parents=True)
+    (out / "first" / "teacher.pt").write_text("embeddings")
+    script = programs.ROOT / "examples" / "train_market1501.sh"
+    for _ in range(2):  # started again
+        found = subprocess.run(
+            ["bash", script, "root", "osnet.pth", "teacher.xml", out],
+            env={**os.environ, "PYTHON": str(python)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    written = [Path("osnet.pth")]
+    for program, *given in (call.split("\n") for call in found.stdout.strip().split("\n\n")):
+        if Path(program).name == "train_market1501.py":
+            args = recipe.options().parse_args(given)
+            assert args.start in written and args.teacher == Path("teacher.xml")
+            assert recipe.sizes_of(args.phases)[-1] == (256, 128)
+            assert (args.out / "teacher.pt").read_text() == "embeddings"
+            written.append(args.out / "ema.pth")
+        else:
+            assert Path(program).name == "average_market1501.py"
+            rounds = given[given.index("--out") + 2 :]
+            assert len(rounds) == 2 and set(map(Path, rounds)) <= set(written)
+            written.append(Path(given[given.index("--out") + 1], "ema.pth"))
+    assert Path(program).name == "average_market1501.py" and Path(program).is_file()
 
 
 def test_heads_of_a_small_weight_have_no_weight_decay(recipe):

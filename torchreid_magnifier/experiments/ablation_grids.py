@@ -99,16 +99,16 @@ GRIDS = {
         (
             Cell("concatenation", ("concatenation (ablation branch)",), "_ab"),
             _fusion("mean", "mean", "mean"),
-            _fusion("LSTM", "lstm", "LSTM"),
-            Cell("GRU", ("GRU (the paper's)",)),
+            _fusion("GRU", "gru", "GRU (the paper's)"),
+            Cell("LSTM", ("LSTM",)),
         ),
         reference="concatenation",
     ),
     "official": Grid(
-        "The paper's network and the reference implementation's",
+        "The network and the reference implementation's",
         ("network",),
         (
-            Cell("all+SD", ("the paper's",), sd=True),
+            Cell("all+SD", ("this package's",), sd=True),
             Cell("reference", ("the reference implementation's",), "_official", sd=True),
         ),
         reference="all+SD",

@@ -26,14 +26,13 @@ def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 SCALINGS = ("bilinear", "nearest")
 
 
-def region_maps(
-    labels: Tensor, size: tuple[int, int], dtype: torch.dtype, scaling: str = "bilinear"
-) -> Tensor:
+def region_maps(labels: Tensor, size: tuple[int, int], dtype: torch.dtype, scaling: str) -> Tensor:
     """Integer labels ``(N, H, W)`` -> one map a region ``(N, K, *size)``, values in [0, 1] (Eq. 1).
 
-    Binary maps rescaled by bilinear interpolation; over the K regions, background included, they
-    sum to one everywhere. With ``nearest`` scaling they stay binary: each cell takes the label at
-    its upper left corner, as in the reference (even rows and columns at half the size).
+    Over the K regions, background included, they sum to one everywhere. With ``bilinear`` scaling
+    they are the paper's, binary maps that were interpolated. With ``nearest`` they stay binary:
+    each cell takes the label at its upper left corner, as in the reference implementation (even
+    rows and columns at half the size).
     """
     binary = F.one_hot(labels, NUM_PARTS).permute(0, 3, 1, 2).to(dtype)
     if scaling == "nearest":

@@ -2,7 +2,7 @@
 
 Keys and defaults are those of torchreid 1.4.0's ``scripts/default_config.py``, so one YAML file
 serves stock ``main.py`` and this command alike. Two things are added, which stock ``main.py``
-refuses: ``model.options``, a free mapping of the named model's options, such as ``{fusion: lstm}``,
+refuses: ``model.options``, a free mapping of the named model's options, such as ``{fusion: gru}``,
 and the section ``teacher``.
 """
 
@@ -286,6 +286,6 @@ def _mapping(value: Any, where: str) -> CfgNode:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise ConfigError(
             f"{where}: {OPTIONS} takes a mapping of option names to values such as "
-            f'"{{fusion: lstm}}", found {value!r}'
+            f'"{{fusion: gru}}", found {value!r}'
         )
     return CfgNode(found)

@@ -47,9 +47,9 @@ class MagnifierNet(ReIDModel):
             takes the stages as they are.
         mask: mask module. The branches below need it.
         adversarial: Semantic Adversarial Branch.
-        fusion: how the Semantic Fusion Branch fuses regions: ``gru`` (the paper), ``concat`` (its
-            ablation branch), ``lstm`` (the reference implementation) or ``mean``; ``None`` leaves
-            the branch out.
+        fusion: how the Semantic Fusion Branch fuses regions: ``lstm`` (the reference
+            implementation), ``gru`` (the paper), ``concat`` (its ablation branch) or ``mean``;
+            ``None`` leaves the branch out.
         sampling: regions that SAB keeps: ``torso`` or ``baseline`` (paper section 3.2).
         num_kept_regions: how many of the seven regions it keeps, the paper's K-hat.
         mask_weight: lambda of Eq. 4.
@@ -59,8 +59,8 @@ class MagnifierNet(ReIDModel):
             implementation's.
         region_decay: weight decay on the regions' classifiers and BNNecks, as in the reference
             implementation. It outweighs their losses, so that they fade to zero.
-        region_scaling: how binary maps of regions shrink to stage 3: ``bilinear`` (Eq. 1) or
-            ``nearest``.
+        region_scaling: how binary maps of regions shrink to stage 3: ``nearest`` (the reference
+            implementation) or ``bilinear`` (Eq. 1).
         adversarial_triplet: triplet loss on SAB, beside its cross-entropy, as Eq. 4 has it. It
             harms every branch (docs/guides/reproduction.md), so that it is left out by default.
         adversarial_share_weight: weigh SAB's cross-entropy by the sigmoid of the share of the
@@ -94,14 +94,14 @@ class MagnifierNet(ReIDModel):
         projection: tuple[int, int] | None = None,
         mask: bool = True,
         adversarial: bool = True,
-        fusion: str | None = "gru",
+        fusion: str | None = "lstm",
         sampling: str = "torso",
         num_kept_regions: int = 4,
         mask_weight: float = 2.0,
         sd_weight: float = 2e-3,
         region_weight: float = 0.0125,
         region_decay: bool = False,
-        region_scaling: str = "bilinear",
+        region_scaling: str = "nearest",
         adversarial_triplet: bool = False,
         adversarial_share_weight: bool = False,
         sd_positive_only: bool = False,

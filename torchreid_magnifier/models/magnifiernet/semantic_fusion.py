@@ -1,7 +1,7 @@
-"""Semantic Fusion Branch (SFB): one feature a body region, fused by a GRU.
+"""Semantic Fusion Branch (SFB): one feature a body region, fused by a recurrent layer.
 
-With ``fusion='concat'`` it is the ablation branch (AB) of the paper's Fig. 4, with ``'lstm'`` the
-branch of the reference implementation.
+The paper's is a GRU, the reference implementation's an LSTM; with ``fusion='concat'`` it is the
+ablation branch (AB) of the paper's Fig. 4.
 """
 
 from typing import NamedTuple
@@ -109,12 +109,12 @@ class SemanticFusionBranch(nn.Module):
 
     Args:
         channels: width of the backbone's stage 3, also of every feature.
-        fusion: ``gru`` (the paper's branch), ``concat`` (its ablation branch, Fig. 4), ``lstm``
-            (the reference implementation's) or ``mean``.
+        fusion: ``lstm`` (the reference implementation's), ``gru`` (the paper's), ``concat`` (its
+            ablation branch, Fig. 4) or ``mean``.
         shift: see ``BNNeck``.
     """
 
-    def __init__(self, channels: int, fusion: str = "gru", shift: bool = False) -> None:
+    def __init__(self, channels: int, fusion: str, shift: bool = False) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"Unknown fusion {fusion!r}: expected one of {list(FUSIONS)}.")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# Light backbones have too few channels for a GRU over regions: their stages are widened.
+# Light backbones have too few channels for a layer over regions: their stages are widened.
 _BACKBONES: dict[str, dict[str, Any]] = {
     "magnifiernet": {"backbone": "resnet50"},
     "magnifiernet_r18": {"backbone": "resnet18"},
