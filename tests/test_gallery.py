@@ -227,6 +227,9 @@ def test_an_approximate_index_of_milvus(tmp_path):
         near = gallery.nearest(queries, 3)
         found, exact = search(queries, near, 3), search(queries, made(), 3)
         assert near.paths[found.rows].tolist() == made().paths[exact.rows].tolist()
+    with closing(MilvusGallery(str(tmp_path / "g.db"))) as gallery:  # it stays what it was
+        assert gallery.remove(made().people[0])
+        assert gallery._client.describe_index(gallery._current, "vector")["index_type"] == "HNSW"
 
 
 def test_tables_say_who_where_and_when(tmp_path):

@@ -288,6 +288,7 @@ class MilvusGallery:
             self._current = self._create(first, card)
             self._client.create_alias(self._current, _NAME)
         self._client.load_collection(self._current)
+        self._index = self._client.describe_index(self._current, "vector")["index_type"]
         about = self._client.describe_collection(self._current)["properties"]
         if "card" not in about:
             raise RetrievalError(f"{self._source}: its collection {_NAME} is not of this package")
