@@ -247,6 +247,8 @@ def test_tables_say_who_where_and_when(tmp_path):
         ("path,who\n", "expected a CSV table with the columns path and person"),
         ("path,person\nÜnal 0.jpg,anna\n", "no row of crops/Ünal 1.jpg"),
         ("path,person,time\nx,anna,noon\n", "line 2: expected seconds .* found 'noon'"),
+        ("path,person\nx,anna,ben\n", "line 2: expected 2 values, found more"),
+        ("path,person\nx,anna\nx,anna\nx,ben\n", "line 4: x has another row already"),
     ):
         table.write_text(text, "utf-8")
         with pytest.raises(RetrievalError, match=message):

@@ -46,12 +46,12 @@ def main(argv: Sequence[str]) -> int:
         f"{len(pictures)} pictures of {len(sizes)} people (the same person from {threshold:.4f} "
         f"on): the most of one person {sizes[0]}, people with a single picture {sum(sizes == 1)}"
     )
-    if people_of:
-        print(agreement(found, people_of(pictures)))
     if args.csv:
         write_atomically(args.csv, groups_as_csv(pictures, found).encode())
     if args.folders and (left_out := write_folders(pictures, found, args.folders)):
         print(f"{args.folders}: without {left_out} frames of videos, which --csv lists")
+    if people_of:
+        print(agreement(found, people_of(pictures)))
     if args.out:
         figure, missing = groups_sheet(pictures, found, _DRAWN)
         save(figure, args.out)

@@ -456,13 +456,14 @@ def with_facts(
     )
 
 
-def read_table(path: Path) -> Callable[[Embeddings], Embeddings]:
+def read_table(path: Path, *needed: str) -> Callable[[Embeddings], Embeddings]:
     """Read a table, and return a function that gives embeddings what it says of them.
 
     Args:
         path: a CSV file with a head: ``path``, and of ``frame``, ``track``, ``person``,
             ``camera``, ``time`` (seconds since 1970, or ISO 8601) what is known. A row is of all
             embeddings of its path, its frame and its track; paths are whole or their ends.
+        needed: columns that it must have; one of ``person``, ``camera`` and ``time`` in any case.
 
     Raises:
         RetrievalError: the table lacks a column or, when the function is called, an embedding; or
@@ -471,17 +472,22 @@ def read_table(path: Path) -> Callable[[Embeddings], Embeddings]:
     """
     reader = csv.DictReader(read_text(path).split("\n"))
     names = [name.strip() for name in reader.fieldnames or []]
-    if "path" not in names or not {"person", "camera", "time"} & set(names):
+    if not {"path", *needed} <= set(names) or not {"person", "camera", "time"} & set(names):
         raise RetrievalError(
-            f"{path}: expected a CSV table with the columns path and person, camera or time, found "
+            f"{path}: expected a CSV table with the columns path and "
+            f"{' and '.join(needed) or 'person, camera or time'}, found "
             f"{', '.join(names) or 'none'}"
         )
     known: dict[tuple[str, ...], dict[str, str]] = {}
     by = [name for name in ("path", "frame", "track") if name in names]
     for line, row in enumerate(reader, 2):
+        if None in row:
+            raise RetrievalError(f"{path}, line {line}: expected {len(names)} values, found more")
         row = {str(key).strip(): (value or "").strip() for key, value in row.items()}
         row["time"] = str(_seconds(row.get("time", ""), f"{path}, line {line}"))
-        known[tuple(row[name] for name in by)] = row
+        key = tuple(row[name] for name in by)
+        if known.setdefault(key, row) != row:
+            raise RetrievalError(f"{path}, line {line}: {' '.join(key)} has another row already")
 
     def with_table(embeddings: Embeddings) -> Embeddings:
         tracks = embeddings.tracks

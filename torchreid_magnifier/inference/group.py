@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from ..errors import needing
-from ..files import read_text
 from .embeddings import Embeddings, require_finite
 from .errors import RetrievalError
+from .gallery import read_table
 from .index import as_float
 from .sources import NO_FRAME
 
@@ -198,37 +198,28 @@ def read_names(path: Path) -> Callable[[Embeddings], list[str]]:
     """Read who is who, and return a function that gives the true person of each picture.
 
     Args:
-        path: a table with the columns ``path`` and ``person``, as ``groups_as_csv`` gives it; or a
+        path: a table with the columns ``path`` and ``person``, see ``gallery.read_table``; or a
             folder that has one for each person, with the pictures in it.
 
     Raises:
         RetrievalError: it is neither; or, when the function is called, a picture has no person.
         ListError, OSError: the file cannot be read.
     """
-    known: dict[str, str] = {}
-    if not path.is_dir():
-        rows = list(csv.DictReader(io.StringIO(read_text(path))))
-        if not rows or not {"path", "person"} <= set(rows[0]):
-            raise RetrievalError(
-                f"{path}: expected a table with the columns path and person, found "
-                f"{', '.join(map(str, rows[0])) if rows else 'no rows'}"
-            )
-        known = {row["path"]: row["person"] for row in rows}
-
-    def person(name: str) -> str | None:
-        place, root = Path(name).absolute(), path.absolute()
-        if root in place.parents[1:]:  # a folder of it
-            return place.relative_to(root).parts[0]
-        return known.get(name)
+    with_table = None if path.is_dir() else read_table(path, "person")
 
     def people_of(embeddings: Embeddings) -> list[str]:
-        names = [str(name) for name in embeddings.paths]
-        found = [(name, person(name)) for name in names]
-        if lacking := [name for name, who in found if who is None]:
+        if with_table:
+            named = with_table(embeddings).people
+            assert named is not None  # it has the column
+            people = [str(name) for name in named]
+        else:
+            places = [os.path.relpath(str(name), path).split(os.sep) for name in embeddings.paths]
+            people = ["" if at[0] == os.pardir or not at[1:] else at[0] for at in places]
+        if lacking := [row for row, name in enumerate(people) if not name]:
             raise RetrievalError(
-                f"{path} names nobody for {len(lacking)} of {len(names)} pictures, such as "
-                f"{lacking[0]}"
+                f"{path} names nobody for {len(lacking)} of {len(people)} pictures, such as "
+                f"{embeddings.place(lacking[0])}"
             )
-        return [who for _, who in found if who is not None]
+        return people
 
     return people_of
