@@ -1,11 +1,12 @@
 """Draws the logs of ``examples/train_market1501.py``: one training, in one or more rounds.
 
-    python benchmarks/curves.py benchmarks/results/magnifiernet_osnet_x0_25_market1501.csv \\
+    python benchmarks/curves.py benchmarks/results/magnifiernet_osnet_x0_25_market1501_round*.csv \\
         --out docs/images/training_curves.png
 """
 
 import argparse
 import csv
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -54,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = [(size, len([*group])) for size, group in groupby(row["size"] for row in rows)]
     shown = ", then ".join(f"{count} of {size}" for size, count in sizes)
     rates = [float(row["lr"]) for row in rows]
+    name = re.sub("_round1$", "", args.logs[0].stem)
     title = (
-        f"The training of {args.logs[0].stem}\nMeans over each epoch; epochs by the size of the "
+        f"The training of {name}\nMeans over each epoch; epochs by the size of the "
         f"images: {shown}.\nLearning rate at the end of an epoch: up to {max(rates):.2g}, at last "
         f"{rates[-1]:.2g}."
     )

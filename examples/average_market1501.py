@@ -35,9 +35,12 @@ def main(arguments: list[str] | None = None) -> Path:
     args = parser.parse_args(arguments)
     rounds = [read_checkpoint(path) for path in args.rounds]
     made = rounds[-1].get(NETWORK)
-    if made is None or any(other.get(NETWORK) != made for other in rounds):
-        found = ", ".join(str(path) for path in args.rounds)
-        raise MagnifierError(f"{found}: expected files ema.pth of rounds of one network")
+    for path, other in zip(args.rounds, rounds):
+        if other.get(NETWORK) is None or other[NETWORK] != made:
+            raise MagnifierError(
+                f"{path}: expected ema.pth of a round of the network of {args.rounds[-1]}, "
+                f"{made}, found {other.get(NETWORK, 'a file that no training wrote')}"
+            )
     torchreid_utils.set_random_seed(args.seed)
     images = read(args.root)
     model = models.build(

@@ -19,7 +19,6 @@ that ship, the mean of the last two.
 """
 
 import argparse
-import json
 import math
 import random
 import shlex
@@ -45,11 +44,12 @@ from torchreid_magnifier.data.reading import read_dataset
 from torchreid_magnifier.errors import MagnifierError
 from torchreid_magnifier.evaluation import PairwiseDistances, evaluate_rank
 from torchreid_magnifier.experiments.tables import csv_text
-from torchreid_magnifier.files import locked, replacing, sha256, write_atomically
+from torchreid_magnifier.files import load_yaml, locked, replacing, sha256, write_atomically
 from torchreid_magnifier.hub.card import IMAGENET_MEAN, IMAGENET_STD
 from torchreid_magnifier.hub.pack import pack
 from torchreid_magnifier.images import open_image
 from torchreid_magnifier.losses.batch_hard_triplet import BatchHardTripletLoss
+from torchreid_magnifier.models.base import ReIDModel
 from torchreid_magnifier.training.optim import use_fused, without_decay
 from torchreid_magnifier.training.resume import random_state, set_random_state
 from torchreid_magnifier.training.teacher import open_file
@@ -82,7 +82,6 @@ def options() -> argparse.ArgumentParser:
     add("--weight-decay", type=float, default=5e-4)
     add("--teacher-cosine", type=float, default=5.0, help="weight: 1 - cosine of each branch")
     add("--teacher-pairs", type=float, default=50.0, help="weight: similarities within a batch")
-    add("--region-weight", type=float, default=0.0125)
     add("--erase", type=float, default=0.5, help="probability of random erasing")
     add("--ema", type=float, default=0.998, help="decay of the mean of the weights, the result")
     add("--precision", choices=("bfloat16", "float32"), default="bfloat16")
@@ -95,12 +94,19 @@ def options() -> argparse.ArgumentParser:
 def mapping(text: str) -> dict[str, Any]:
     """Return the mapping that ``text`` is, in YAML."""
     try:
-        given = yaml.safe_load(text)
+        given = load_yaml(text)
     except yaml.YAMLError:
         given = None
     if not isinstance(given, dict):
         raise argparse.ArgumentTypeError(f"expected NAME: VALUE, … in braces, found {text!r}")
     return given
+
+
+def shown(value: Any) -> str:
+    """Return the text of an argument's value."""
+    if isinstance(value, dict):
+        return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).strip()
+    return str(value)
 
 
 class Images(NamedTuple):
@@ -197,20 +203,18 @@ def begin_with(model: nn.Module, path: Path) -> None:
     model.load_state_dict(fits, strict=False)
 
 
+def build(args: argparse.Namespace, num_classes: int) -> ReIDModel:
+    """Return the network that is asked for, with random weights."""
+    options = {"pretrained": False, "precision": args.precision}
+    return models.build(args.model, num_classes, args.loss, **options, **args.options)
+
+
 class Learner:
     """The network, its projections to the teacher's space, and one step of their training."""
 
     def __init__(self, args: argparse.Namespace, num_classes: int, teacher_size: int) -> None:
         self.args = args
-        self.model = models.build(
-            args.model,
-            num_classes,
-            args.loss,
-            pretrained=False,
-            precision=args.precision,
-            region_weight=args.region_weight,
-            **args.options,
-        ).to(args.device)
+        self.model = build(args, num_classes).to(args.device)
         if args.start:
             begin_with(self.model, args.start)
         self.heads = list(self.model.classifier)
@@ -318,7 +322,8 @@ def test(
 ) -> None:
     """Print the accuracy on ``rows``; queries are the first image of each person by a camera."""
     classes, size = len(ema["classifier.global.weight"]), sizes_of(args.phases)[-1]
-    model = models.build(args.model, classes, "triplet", pretrained=False, **args.options).eval()
+    model = build(args, classes).eval()
+    model.precision = "float32"
     model.load_state_dict(ema)
     with torch.inference_mode():
         found = torch.cat([model(enlarged(images.pixels[[row]], size)) for row in rows])
@@ -336,6 +341,10 @@ def main(arguments: list[str] | None = None) -> Path:
     """Train, or go on, and pack the result; returns its path."""
     args = options().parse_args(arguments)
     sizes = sizes_of(args.phases)
+    try:
+        build(args, 1)
+    except (TypeError, ValueError) as error:
+        raise MagnifierError(f"--model {args.model}, --options {args.options}: {error}") from error
     args.out.mkdir(parents=True, exist_ok=True)
     with locked(args.out / ".lock"):
         return train(args, sizes)
@@ -408,8 +417,7 @@ def train(args: argparse.Namespace, sizes: list[tuple[int, int]]) -> Path:
     packed.unlink(missing_ok=True)
     default = vars(options().parse_args(["--out", "."]))
     given = [
-        f"--{key.replace('_', '-')} "
-        f"{shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+        f"--{key.replace('_', '-')} {shlex.quote(shown(value))}"
         for key, value in settings.items()
         if key not in PATHS and value != default[key]
     ]

@@ -7,19 +7,26 @@
 # About five hours of one core. Killed and started again, it goes on. The first three rounds, with
 # the paper's GRU and bilinear region maps, came before the measurements that favour the defaults.
 set -eu
+if [ $# != 4 ]; then
+    echo "expected ROOT START TEACHER OUT, found $# arguments: see the head of $0" >&2
+    exit 2
+fi
 root=$1 start=$2 teacher=$3 out=$4
 python=${PYTHON:-python} here=$(dirname "$0")
 
 round() { # name, start, options …
     mkdir -p "$out/$1"
     if [ -f "$out/first/teacher.pt" ] && [ ! -f "$out/$1/teacher.pt" ]; then
-        ln "$out/first/teacher.pt" "$out/$1/" # the teacher's embeddings, computed once
+        cp "$out/first/teacher.pt" "$out/$1/teacher.tmp" # the teacher's embeddings, computed once
+        mv "$out/$1/teacher.tmp" "$out/$1/teacher.pt"
     fi
     "$python" "$here/train_market1501.py" --root "$root" --teacher "$teacher" \
         --out "$out/$1" --start "${@:2}"
 }
 mean() { # name, rounds …
-    "$python" "$here/average_market1501.py" --root "$root" --out "$out/$1" "${@:2}"
+    if [ ! -f "$out/$1/ema.pth" ]; then
+        "$python" "$here/average_market1501.py" --root "$root" --out "$out/$1" "${@:2}"
+    fi
 }
 
 paper=(--options "{fusion: gru, region_scaling: bilinear}")

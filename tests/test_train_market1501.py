@@ -162,10 +162,10 @@ def test_the_mean_of_rounds(whole, noise_root, tmp_path, monkeypatch):
             assert torch.equal(found[name], 2 * value) != ("running" in name), name
     open_network(tmp_path / "ema.pth")
     ended["network"]["height"] = 64
-    for foreign in (ended, {"state_dict": ended["state_dict"]}):
-        torch.save(foreign, second)
-        with pytest.raises(MagnifierError, match="rounds of one network"):
-            average.main([*given, str(second)])
+    for foreign, found in (ended, "'height': 48.* found .*'height': 64"), ({}, "no training wrote"):
+        torch.save({"state_dict": ended["state_dict"], **foreign}, second)
+        with pytest.raises(MagnifierError, match=f"expected ema.pth of a round .* {found}"):
+            average.main([*given, str(second), str(first)])
 
 
 def test_options_of_the_model_are_those_of_the_result(recipe, noise_root, tmp_path, capsys):
@@ -178,12 +178,27 @@ def test_options_of_the_model_are_those_of_the_result(recipe, noise_root, tmp_pa
     recipe.test(args, ended, images, np.arange(len(images.names)))
     assert "8 queries held out: rank-1" in capsys.readouterr().out
     assert network.card.options == {"fusion": "gru"}
-    assert """--options '{"fusion": "gru"}'""" in network.card.command
+    assert "--options '{fusion: gru}'" in network.card.command
     assert hasattr(network.model.fusion_branch.fusion, "gru")
-    for wrong in ("fusion", "{a: "):
+    for wrong in ("fusion", "{a: ", "{fusion: gru, fusion: lstm}"):
         with pytest.raises(SystemExit):
             recipe.options().parse_args(["--out", ".", "--options", wrong])
         assert "expected NAME: VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("{fusoin: gru}", "did you mean 'fusion'"),
+        ("{fusion: sum}", "Unknown fusion 'sum'"),
+        ("{precision: float32}", "multiple values for keyword argument 'precision'"),
+        ("{1: 2}", "keywords must be strings"),
+    ],
+)
+def test_wrong_options_stop_before_anything_is_read(wrong, message, recipe, tmp_path):
+    with pytest.raises(MagnifierError, match=message):
+        recipe.main(["--root", "nowhere", "--out", str(tmp_path / "run"), "--options", wrong])
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_rounds_of_the_weights_that_ship(recipe, tmp_path):
@@ -192,7 +207,7 @@ def test_the_rounds_of_the_weights_that_ship(recipe, tmp_path):
 for word; do echo "$word"; done; echo
 """)
     python.chmod(0o755)
-    out = tmp_path / "log"
+    out = tmp_path / "a log"
     (out / "first").mkdir(parents=True)
     (out / "first" / "teacher.pt").write_text("embeddings")
     script = programs.ROOT / "examples" / "train_market1501.sh"
