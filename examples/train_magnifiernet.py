@@ -3,8 +3,8 @@
     python examples/train_magnifiernet.py
 
 As it stands it runs on generated pedestrians; for a dataset of your own take its name with
-``_masks`` as the source, the paper's model ``magnifiernet`` at 384x192, and the lengths and rates
-of ``examples/configs``.
+``_masks`` as the source, the model ``magnifiernet`` at 384x192, and the lengths and rates of
+``examples/configs``.
 """
 
 import torch

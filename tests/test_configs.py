@@ -303,7 +303,7 @@ def build(root, tmp_path, monkeypatch):
 def first_images(batch, count: int, step: int):
     """Of a batch the first images, and of these every ``step``-th pixel.
 
-    With a whole batch the paper's network takes tens of seconds for a step on a core.
+    With a whole batch a ResNet-50 takes tens of seconds for a step on a core.
     """
     return {"img": batch["img"][:count, :, ::step, ::step], "pid": batch["pid"][:count]}
 

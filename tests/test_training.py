@@ -235,7 +235,7 @@ def test_a_run_goes_on_with_what_decides_its_training_unchanged(tmp_path, key):
     value = flatten(cfg)[key]
     kinds = {bool: lambda: not value, str: lambda: f"{value}x", list: lambda: [*value, *value]}
     if key == "model.options":
-        other = "{fusion: lstm}"
+        other = "{fusion: gru}"
     elif key == "data.save_dir":
         other = f"{tmp_path}/../{tmp_path.name}"
     else:

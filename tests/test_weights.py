@@ -329,20 +329,20 @@ def test_a_checkpoint_with_a_record_of_something_else(record, tmp_path):
 
 def test_a_name_with_options(trained, tmp_path, monkeypatch):
     """A network that no name stands for: a name and the options that differ."""
-    model = build_model("magnifiernet_r18", 5, fusion="lstm")
+    model = build_model("magnifiernet_r18", 5, fusion="gru")
     torch.save(model.state_dict(), tmp_path / "in.pth")
-    packed = tmp_path / "lstm.safetensors"
-    known = {"model": "magnifiernet_r18", "height": 64, "width": 32, "options": {"fusion": "lstm"}}
+    packed = tmp_path / "gru.safetensors"
+    known = {"model": "magnifiernet_r18", "height": 64, "width": 32, "options": {"fusion": "gru"}}
     card = pack(tmp_path / "in.pth", packed, known=known)
     entry = changed(**{**card.to_dict(), "file": packed.name})
     manifest = write(tmp_path / "m.yaml", entry)
-    for source in ("lstm", packed):
+    for source in ("gru", packed):
         monkeypatch.setenv(OWN_MANIFESTS, str(manifest))
         images = torch.rand(1, 3, 64, 32)
         with torch.no_grad():
             assert torch.equal(open_network(source).model(images), model.eval()(images))
     packed.unlink()
-    pack(tmp_path / "in.pth", packed, known={**known, "options": {"fusoin": "lstm"}})
+    pack(tmp_path / "in.pth", packed, known={**known, "options": {"fusoin": "gru"}})
     with pytest.raises(WeightsError, match="no option 'fusoin'; did you mean 'fusion'"):
         open_network(packed)
     packed.unlink()

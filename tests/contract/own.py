@@ -15,7 +15,7 @@ from torchreid_magnifier import MagnifierNet, models, register_model
 
 # What no registered name stands for.
 VARIANTS = {
-    "own_lstm": {"fusion": "lstm"},
+    "own_gru": {"fusion": "gru", "region_scaling": "bilinear"},
     "own_mean": {"fusion": "mean", "normalize_branches": True},
     "own_baseline": {"sampling": "baseline", "num_kept_regions": 3, "adversarial_triplet": True},
 }

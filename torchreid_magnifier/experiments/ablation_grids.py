@@ -88,7 +88,7 @@ GRIDS = {
         ("sampling", "K̂"),
         (
             _sampling("torso2", "torso", 2),
-            Cell("torso4", ("Random-torso", "4")),  # the paper's network
+            Cell("torso4", ("Random-torso", "4")),  # the default
             _sampling("torso6", "torso", 6),
             *(_sampling(f"baseline{kept}", "baseline", kept) for kept in range(2, 7)),
         ),
