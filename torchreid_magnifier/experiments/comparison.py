@@ -46,7 +46,7 @@ class Settings:
     Attributes:
         epochs: lengths of the two stages.
         lr: learning rates of the two stages: the first warms up and falls in two steps, as the
-            paper's does, the second stays.
+            paper's does, the second goes on at the last rate.
         height, width: of the images, in pixels.
         batch_size: images in a training batch, four of each person.
         workers: processes that read images besides the one that trains.
@@ -54,7 +54,7 @@ class Settings:
     """
 
     epochs: tuple[int, int] = (20, 3)
-    lr: tuple[float, float] = (2e-3, 2e-4)
+    lr: tuple[float, float] = (2e-3, 2e-5)
     height: int = 128
     width: int = 64
     batch_size: int = 32
