@@ -283,6 +283,7 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
         (panels[1], "megabytes", lambda r: r["MB"]),
     ):
         near: list[tuple[float, float, list[str]]] = []  # ours, whose names would cover each other
+        last = 0.0
         for row in sorted(rows, key=value):
             at, height = float(value(row)), row["mAP"]
             ours = row["network"].startswith("magnifiernet")
@@ -295,10 +296,11 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
                 axes.annotate(name, (at, height), place, textcoords="offset points", fontsize=7.5)
                 continue
             name = f"{row['runtime']} {row['precision']}"
-            if near and at < 1.15 * near[-1][0]:
+            if at < 1.15 * last:
                 near[-1][2].append(name)
             else:
                 near.append((at, height, [name]))
+            last = at
         above = axes is panels[0]
         for at, height, names in near:
             text = "\n".join(names) if names[1:] else names[0].replace(" ", "\n")
