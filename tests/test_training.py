@@ -413,6 +413,12 @@ def test_options_of_a_model_in_files_and_on_the_command_line(tmp_path):
     assert again == cfg
     merge_list(cfg, ["model.options", "{fusion: mean}"])
     assert flatten(cfg)["model.options"] == {"fusion": "mean"}
+    merge_list(cfg, ["model.options.mask_weight", "1e-3"])
+    assert flatten(cfg)["model.options"] == {"fusion": "mean", "mask_weight": 0.001}
+    merge_list(cfg, ["model.options", "{fusion: mean, sd_weight: -1.5E2, region_scaling: 1e}"])
+    expected = {"fusion": "mean", "sd_weight": -150.0, "region_scaling": "1e"}
+    assert flatten(cfg)["model.options"] == expected
+    merge_list(cfg, ["model.options", "{fusion: mean}"])
     merge_list(cfg, ["model.options.num_kept_regions", "2", "model.options.fusion", "gru"])
     assert flatten(cfg)["model.options"] == {"fusion": "gru", "num_kept_regions": 2}
     assert flatten(default_config())["model.options"] == {}

@@ -5,6 +5,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -190,6 +191,8 @@ def _lines(text: str) -> list[str]:
 def load_yaml(text: str) -> Any:
     """Return what a text in YAML says; PyYAML itself keeps the last of two values in silence.
 
+    ``1e-3`` is a number, as in YAML 1.2 and in Python; PyYAML wants ``1.0e-3``.
+
     Raises:
         YAMLError: it is none, or has a key twice.
     """
@@ -207,6 +210,8 @@ class _OnceLoader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 _MERGE = "tag:yaml.org,2002:merge"
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_OnceLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
