@@ -40,7 +40,7 @@ def search_folder(folder: Path, out: Path, seed: int) -> str:
     network = open_network()
     embeddings, problems = embed(network, paths)
     if not len(embeddings):
-        raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
+        raise RetrievalError.none_usable(problems)
     queries = sorted(chance.permutation(len(embeddings.vectors))[:SHOWN])
     ranking = search(embeddings, embeddings, top=LENGTH + 1)
     found = {

@@ -44,7 +44,7 @@ def enrolled(
             paths = find_sources(sources)
         found, problems = embed(network(), paths, bar=True)
         if not len(found):
-            raise RetrievalError("\n  ".join(["none of the pictures can be used", *problems]))
+            raise RetrievalError.none_usable(problems)
         if names:
             facts = dict(zip(paths, zip(names, cameras)))
             found = with_facts(found, *zip(*(facts[path] for path in found.paths)))

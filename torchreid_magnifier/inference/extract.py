@@ -191,9 +191,7 @@ def extract(
     if processes.is_main:
         shutil.rmtree(chunks.folder)
         if not written.rows:
-            raise RetrievalError(
-                "\n  ".join(["none of the pictures can be used", *written.problems])
-            )
+            raise RetrievalError.none_usable(written.problems)
     return written
 
 
