@@ -34,11 +34,11 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("rounds", type=Path, nargs="+", help="their files ema.pth")
     args = parser.parse_args(arguments)
     rounds = [read_checkpoint(path) for path in args.rounds]
-    made = rounds[-1].get(NETWORK)
+    made = rounds[0].get(NETWORK)
     for path, other in zip(args.rounds, rounds):
-        if other.get(NETWORK) is None or other[NETWORK] != made:
+        if made is None or other.get(NETWORK) != made:
             raise MagnifierError(
-                f"{path}: expected ema.pth of a round of the network of {args.rounds[-1]}, "
+                f"{path}: expected ema.pth of a round of the network of {args.rounds[0]}, "
                 f"{made}, found {other.get(NETWORK, 'a file that no training wrote')}"
             )
     torchreid_utils.set_random_seed(args.seed)
